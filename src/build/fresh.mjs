@@ -1,0 +1,137 @@
+/**
+ * Keeps `dist/` in step with the sources: whoever is about to run a bundle calls {@link ensureFresh} first.
+ *
+ * The check reads every source file and compares one hash, so neither a restored timestamp nor a switched branch can
+ * leave a stale bundle behind, and it does not load the bundler. Several processes may call it at once.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+/** The package root. */
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** Where bundles go. */
+export const DIST = path.join(ROOT, 'dist');
+
+/** What bundles are made from: files, and folders with all that is in them. */
+const INPUTS = ['package.json', 'package-lock.json', 'src', 'workers', 'bench'];
+const MANIFEST = path.join(DIST, '.manifest.json');
+const LOCK = path.join(DIST, '.lock');
+
+const POLL_MS = 20;
+/** How long a file that no longer belongs to the build is kept: a running process may still be about to load it. */
+const KEEP_MS = 10 * 60_000;
+
+/**
+ * Rebuilds `dist/` if the sources have changed.
+ *
+ * @returns {Promise<boolean>} whether it had to
+ */
+export async function ensureFresh() {
+  if (isFresh(hashInputs())) return false;
+  mkdirSync(DIST, { recursive: true });
+  await lock();
+  const staging = path.join(DIST, `.staging-${process.pid}`);
+  try {
+    // Hashed before the build: a file saved meanwhile makes the next check fail, not pass.
+    const inputs = hashInputs();
+    if (isFresh(inputs)) return false;
+    const { bundle } = await import('./bundle.mjs');
+    const files = await bundle(staging);
+    install(staging, files, inputs);
+    return true;
+  } finally {
+    rmSync(staging, { recursive: true, force: true });
+    rmSync(LOCK, { force: true });
+  }
+}
+
+/** @type {(inputs: string) => boolean} */
+function isFresh(inputs) {
+  try {
+    const manifest = JSON.parse(readFileSync(MANIFEST, 'utf8'));
+    return manifest.inputs === inputs && manifest.files.every((/** @type {string} */ file) => existsSync(path.join(DIST, file)));
+  } catch {
+    return false;
+  }
+}
+
+function hashInputs() {
+  const hash = createHash('sha1');
+  for (const input of INPUTS) {
+    for (const file of filesUnder(path.join(ROOT, input)).sort()) {
+      hash
+        .update(`${path.relative(ROOT, file)}\0`)
+        .update(readFileSync(file))
+        .update('\0');
+    }
+  }
+  return hash.digest('hex');
+}
+
+/** @type {(full: string) => string[]} */
+function filesUnder(full) {
+  if (!existsSync(full)) return [];
+  if (!statSync(full).isDirectory()) return [full];
+  return readdirSync(full, { withFileTypes: true })
+    .filter(({ name }) => !name.startsWith('.'))
+    .flatMap((entry) => (entry.isDirectory() ? filesUnder(path.join(full, entry.name)) : [path.join(full, entry.name)]));
+}
+
+/**
+ * Moves the new files over the old ones, each at once, so that no moment exists at which a bundle is missing.
+ *
+ * @type {(staging: string, files: string[], inputs: string) => void}
+ */
+function install(staging, files, inputs) {
+  for (const file of files) {
+    mkdirSync(path.dirname(path.join(DIST, file)), { recursive: true });
+    renameSync(path.join(staging, file), path.join(DIST, file));
+  }
+  writeFileSync(path.join(staging, 'manifest'), JSON.stringify({ inputs, files }, null, 1));
+  renameSync(path.join(staging, 'manifest'), MANIFEST);
+
+  const current = new Set(files.map((file) => path.join(DIST, file)));
+  for (const file of filesUnder(DIST)) {
+    const isBundle = /\.js(\.map)?$/.test(file);
+    if (isBundle && !current.has(file) && Date.now() - statSync(file).mtimeMs > KEEP_MS) rmSync(file, { force: true });
+  }
+}
+
+/**
+ * Waits for its turn to build. The lock saves work; what keeps `dist/` whole are the renames. So it does no harm that two
+ * processes may both take over the lock of one that died.
+ */
+async function lock() {
+  for (;;) {
+    try {
+      writeFileSync(LOCK, String(process.pid), { flag: 'wx' });
+      return;
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
+    }
+    if (!isAlive(lockOwner())) rmSync(LOCK, { force: true });
+    else await sleep(POLL_MS);
+  }
+}
+
+/** @returns {number} the process that builds; our own if that cannot be told at this moment */
+function lockOwner() {
+  try {
+    return Number(readFileSync(LOCK, 'utf8')) || process.pid;
+  } catch {
+    return process.pid;
+  }
+}
+
+/** @type {(pid: number) => boolean} */
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+  }
+}
