@@ -4,7 +4,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { DIST, ensureFresh, ROOT } from './fresh.mjs';
+import { ensureFresh } from './fresh.mjs';
+import { DIST, ROOT } from './paths.mjs';
 
 await ensureFresh();
 const known = existsSync(path.join(ROOT, 'bench'))

@@ -2,7 +2,8 @@
  * The build command: `node src/build/build.mjs [--clean]` builds what is stale, or everything from nothing.
  */
 import { rmSync } from 'node:fs';
-import { DIST, ensureFresh } from './fresh.mjs';
+import { ensureFresh } from './fresh.mjs';
+import { DIST } from './paths.mjs';
 
 const start = performance.now();
 if (process.argv.includes('--clean')) rmSync(DIST, { recursive: true, force: true });

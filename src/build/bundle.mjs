@@ -15,7 +15,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { rolldown } from 'rolldown';
 import { erasePlugin, FLAVOURS } from './erase-plugin.mjs';
-import { ROOT } from './fresh.mjs';
+import { ROOT } from './paths.mjs';
 import { watPlugin } from './wat-plugin.mjs';
 
 /**

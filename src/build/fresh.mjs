@@ -8,12 +8,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-
-/** The package root. */
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** Where bundles go. */
-export const DIST = path.join(ROOT, 'dist');
+import { DIST, ROOT } from './paths.mjs';
 
 /** What bundles are made from: files, and folders with all that is in them. */
 const INPUTS = ['package.json', 'package-lock.json', 'src', 'workers', 'bench'];
