@@ -15,26 +15,25 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { rolldown } from 'rolldown';
 import { erasePlugin, FLAVOURS } from './erase-plugin.mjs';
-import { ROOT } from './paths.mjs';
+import { DIST, ROOT } from './paths.mjs';
 import { watPlugin } from './wat-plugin.mjs';
 
 /**
  * @typedef {'coroutines' | keyof typeof FLAVOURS} Form how the single source ends up in a bundle
  * @typedef {{ form: Form, folder: string, entries: Record<string, string> }} Job one run of the bundler
+ * @typedef {{ file: string, contents: string | Uint8Array }} Output a file, named relative to {@link DIST}
  */
 
 /** The bundles that are not found by listing a folder. */
 const NAMED_ENTRIES = { cli: 'src/cli/main.ts', index: 'src/index.ts', explore: 'src/explore.ts' };
 
 /**
- * Builds all bundles into a folder.
+ * Builds all bundles.
  *
- * @param {string} outDir
- * @returns {Promise<string[]>} the files written, relative to `outDir`; what others import comes before its importers
+ * @returns {Promise<Output[]>} what is to be in {@link DIST}; what others import comes before its importers
  */
-export async function bundle(outDir) {
-  const written = await Promise.all(jobs().map((job) => run(job, outDir)));
-  return written.flat();
+export async function bundle() {
+  return (await Promise.all(jobs().map(run))).flat();
 }
 
 /** @returns {Job[]} */
@@ -76,8 +75,8 @@ function entriesOf(folder, standard) {
   return entries;
 }
 
-/** @type {(job: Job, outDir: string) => Promise<string[]>} */
-async function run({ form, folder, entries }, outDir) {
+/** @type {(job: Job) => Promise<Output[]>} */
+async function run({ form, folder, entries }) {
   const build = await rolldown({
     cwd: ROOT,
     input: entries,
@@ -94,15 +93,18 @@ async function run({ form, folder, entries }, outDir) {
     },
   });
   try {
-    const { output } = await build.write({
-      dir: path.join(outDir, folder),
+    const { output } = await build.generate({
+      dir: path.join(DIST, folder),
       format: 'esm',
       sourcemap: true,
       entryFileNames: '[name].js',
       chunkFileNames: 'chunks/[name]-[hash].js',
     });
     const entriesLast = output.toSorted((a, b) => Number('isEntry' in a && a.isEntry) - Number('isEntry' in b && b.isEntry));
-    return entriesLast.map(({ fileName }) => path.join(folder, fileName));
+    return entriesLast.map((made) => ({
+      file: path.join(folder, made.fileName),
+      contents: made.type === 'chunk' ? made.code : made.source,
+    }));
   } finally {
     await build.close();
   }

@@ -28,17 +28,14 @@ export async function ensureFresh() {
   if (isFresh(hashInputs())) return false;
   mkdirSync(DIST, { recursive: true });
   await lock();
-  const staging = path.join(DIST, `.staging-${process.pid}`);
   try {
     // Hashed before the build: a file saved meanwhile makes the next check fail, not pass.
     const inputs = hashInputs();
     if (isFresh(inputs)) return false;
     const { bundle } = await import('./bundle.mjs');
-    const files = await bundle(staging);
-    install(staging, files, inputs);
+    install(await bundle(), inputs);
     return true;
   } finally {
-    rmSync(staging, { recursive: true, force: true });
     rmSync(LOCK, { force: true });
   }
 }
@@ -75,24 +72,29 @@ function filesUnder(full) {
     .flatMap((entry) => (entry.isDirectory() ? filesUnder(path.join(full, entry.name)) : [path.join(full, entry.name)]));
 }
 
-/**
- * Moves the new files over the old ones, each at once, so that no moment exists at which a bundle is missing.
- *
- * @type {(staging: string, files: string[], inputs: string) => void}
- */
-function install(staging, files, inputs) {
-  for (const file of files) {
-    mkdirSync(path.dirname(path.join(DIST, file)), { recursive: true });
-    renameSync(path.join(staging, file), path.join(DIST, file));
-  }
-  writeFileSync(path.join(staging, 'manifest'), JSON.stringify({ inputs, files }, null, 1));
-  renameSync(path.join(staging, 'manifest'), MANIFEST);
+/** @type {(outputs: import('./bundle.mjs').Output[], inputs: string) => void} */
+function install(outputs, inputs) {
+  for (const { file, contents } of outputs) replaceFile(path.join(DIST, file), contents);
+  const files = outputs.map(({ file }) => file);
+  replaceFile(MANIFEST, JSON.stringify({ inputs, files }, null, 1));
 
   const current = new Set(files.map((file) => path.join(DIST, file)));
   for (const file of filesUnder(DIST)) {
     const isBundle = /\.js(\.map)?$/.test(file);
     if (isBundle && !current.has(file) && Date.now() - statSync(file).mtimeMs > KEEP_MS) rmSync(file, { force: true });
   }
+}
+
+/**
+ * Puts a new file in the place of an old one at once: there is no moment at which it is missing, or half written.
+ *
+ * @type {(file: string, contents: string | Uint8Array) => void}
+ */
+function replaceFile(file, contents) {
+  const temporary = path.join(path.dirname(file), `.${path.basename(file)}.${process.pid}`);
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(temporary, contents);
+  renameSync(temporary, file);
 }
 
 /**
