@@ -16,6 +16,8 @@ const MANIFEST = path.join(DIST, '.manifest.json');
 const LOCK = path.join(DIST, '.lock');
 
 const POLL_MS = 20;
+/** A build takes less than a second; a lock of this age outlived its owner, even if another process has its number now. */
+const LOCK_MAX_MS = 60_000;
 /** How long a file that no longer belongs to the build is kept: a running process may still be about to load it. */
 const KEEP_MS = 10 * 60_000;
 
@@ -109,17 +111,18 @@ async function lock() {
     } catch (error) {
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
     }
-    if (!isAlive(lockOwner())) rmSync(LOCK, { force: true });
+    if (isAbandoned()) rmSync(LOCK, { force: true });
     else await sleep(POLL_MS);
   }
 }
 
-/** @returns {number} the process that builds; our own if that cannot be told at this moment */
-function lockOwner() {
+/** Whether nobody builds who holds the lock: it is too old, or its owner is dead. */
+function isAbandoned() {
   try {
-    return Number(readFileSync(LOCK, 'utf8')) || process.pid;
+    const owner = Number(readFileSync(LOCK, 'utf8'));
+    return Date.now() - statSync(LOCK).mtimeMs > LOCK_MAX_MS || (owner > 0 && !isAlive(owner));
   } catch {
-    return process.pid;
+    return false; // given back meanwhile
   }
 }
 
