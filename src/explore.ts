@@ -1,0 +1,2 @@
+export { acquire } from './engines/explore/access.ts';
+export type { Program } from './engines/explore/program.ts';
