@@ -1,0 +1,17 @@
+/** Marking a gfn dirty in its slot's log (kernel: mark_page_dirty_in_slot, virt/kvm/kvm_main.c). */
+import { type Address, rmw, type Task } from '../machine/point.ts';
+import { MmuCounter } from './counters.ts';
+import type { Kvm } from './kvm.ts';
+import type { Gfn } from './level.ts';
+import { type Memslot, slotLogsDirty } from './memslot.ts';
+
+/** Sets the gfn's bit of the dirty bitmap, if the slot logs. */
+export function* markPageDirtyInSlot(kvm: Kvm, slot: Memslot, gfn: Gfn): Task<void> {
+  if (!slotLogsDirty(slot) || slot.dirtyBitmap === 0) return;
+  const offset = gfn - slot.baseGfn;
+  const word = (slot.dirtyBitmap + Math.floor(offset / 32)) as Address;
+  const bit = 1 << (offset & 31);
+  kvm.trace?.markPageDirty(slot.id, gfn);
+  kvm.counters[MmuCounter.gfns_marked_dirty]++;
+  kvm.memory.or32(yield rmw(word), bit);
+}

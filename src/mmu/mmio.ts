@@ -1,0 +1,38 @@
+/**
+ * Faults on MMIO SPTEs (kernel: handle_mmio_page_fault, check_mmio_spte, get_mmio_spte in mmu.c).
+ *
+ * Such an SPTE makes the hardware report a reserved bit; it carries the memslot generation it was made under, and is stale
+ * as soon as the memslots changed.
+ */
+import type { Task } from '../machine/point.ts';
+import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
+import type { Kvm } from './kvm.ts';
+import { type Gfn, PG_LEVEL_4K } from './level.ts';
+import { type PageFault, RetPf } from './page-fault-info.ts';
+import { MMIO_GEN_BITS, type Spte } from './spte.ts';
+import { tdpIterNext, tdpIterStart } from './tdp-iter.ts';
+import type { VcpuMmu } from './vcpu-mmu.ts';
+
+function* lastSpte(kvm: Kvm, vcpu: VcpuMmu, gfn: Gfn): Task<Spte> {
+  const { iter } = vcpu;
+  const end = (gfn + 1) as Gfn;
+  let spte = kvm.spte.nonpresent;
+  yield* rcuReadLock(kvm.rcu, kvm.thread);
+  yield* tdpIterStart(kvm, iter, vcpu.root, PG_LEVEL_4K, gfn);
+  for (; iter.inside(end); yield* tdpIterNext(kvm, iter)) spte = iter.oldSpte;
+  yield* rcuReadUnlock(kvm.rcu, kvm.thread);
+  return spte;
+}
+
+/** Emulates the access where the SPTE's generation is current; `RetPf.invalid` where the page must be looked up again. */
+export function* handleMmioPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<RetPf> {
+  const spte = yield* lastSpte(kvm, vcpu, fault.gfn);
+  if (!kvm.spte.isMmio(spte)) return RetPf.retry;
+  const { number, inProgress } = yield* kvm.slots.generation(kvm);
+  const current = number % 2 ** MMIO_GEN_BITS;
+  kvm.trace?.checkMmioSpte(spte, current, kvm.spte.mmioGeneration(spte));
+  const flux = inProgress && kvm.bugs['mmio-cached-while-slots-in-flux'] !== true;
+  if (flux || kvm.spte.mmioGeneration(spte) !== current) return RetPf.invalid;
+  kvm.trace?.handleMmioPageFault(fault.gfn, kvm.spte.format.mmioAccess.lo);
+  return RetPf.emulate;
+}

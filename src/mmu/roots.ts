@@ -1,0 +1,130 @@
+/**
+ * Roots: the list, references, and the walk over it (kernel: kvm_tdp_mmu_get_root, kvm_tdp_mmu_put_root, tdp_mmu_next_root and
+ * the for_each_*_tdp_mmu_root macros in arch/x86/kvm/mmu/tdp_mmu.{h,c}).
+ *
+ * A root is on the list as long as it has references; its own vCPUs hold some, the MMU holds one until the root is
+ * invalidated, and a walk over the roots holds one of the root that it is at, because it may drop mmu_lock there.
+ */
+import { invariant } from '../machine/invariant.ts';
+import { read, rmw, type Task, write } from '../machine/point.ts';
+import { callRcu, rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
+import { spinLock, spinUnlock } from '../machine/spinlock.ts';
+import { MmuCounter } from './counters.ts';
+import { type Kvm, KvmWord } from './kvm.ts';
+import { assertMmuLockHeld } from './mmu-lock.ts';
+import { PageHeader, roleAsId, roleInvalid } from './mmu-page.ts';
+import { Site } from './site.ts';
+
+/** Which roots a walk visits. */
+export const RootTypes = { valid: 1, invalid: 2, all: 3 } as const;
+
+/** Any address space. */
+export const ANY_AS = -1;
+
+/** Whether the root was invalidated. Stable under mmu_lock; without it, a hint. */
+export function* rootIsInvalid(kvm: Kvm, root: number): Task<boolean> {
+  return roleInvalid(kvm.memory.load32(yield read(kvm.pages.word(root, PageHeader.role))));
+}
+
+/** Takes a reference unless there is none left (refcount_inc_not_zero). */
+export function* kvmTdpMmuGetRoot(kvm: Kvm, root: number): Task<boolean> {
+  const word = kvm.pages.word(root, PageHeader.rootCount);
+  let seen = kvm.memory.load32(yield read(word));
+  while (seen !== 0) {
+    const now = kvm.memory.cmpxchg32(yield rmw(word), seen, seen + 1);
+    if (now === seen) return true;
+    seen = now;
+  }
+  return false;
+}
+
+/** Gives a reference back; with the last one the root leaves the list, and is freed after a grace period. */
+export function* kvmTdpMmuPutRoot(kvm: Kvm, root: number): Task<void> {
+  const old = kvm.memory.add32(yield rmw(kvm.pages.word(root, PageHeader.rootCount)), -1);
+  invariant(old > 0, 'root-refcount-underflow', `root ${root} was put with ${old} references`);
+  if (old > 1) return;
+  invariant(
+    (yield* rootIsInvalid(kvm, root)) || kvm.generation.zapRootOnLastPut || kvm.bugs['root-freed-on-every-unload'] === true,
+    'last-put-of-valid-root',
+    `the last reference of root ${root} was put while it is valid`,
+  );
+  yield* spinLock(kvm.pagesLock, kvm.thread, Site.kvm_tdp_mmu_put_root);
+  yield* unlinkRoot(kvm, root);
+  yield* spinUnlock(kvm.pagesLock, kvm.thread);
+  kvm.trace?.prepareZapPage(root, kvm.pages.gfn(root), kvm.geometry.rootLevel);
+  kvm.counters[MmuCounter.tdp_mmu_roots]--;
+  yield* callRcu(kvm.rcu, kvm.thread, root);
+}
+
+/** list_add_rcu at the head. Caller holds tdp_mmu_pages_lock. */
+export function* linkRoot(kvm: Kvm, root: number): Task<void> {
+  const { memory, pages } = kvm;
+  const first = memory.load32(yield read(kvm.word(KvmWord.roots)));
+  memory.store32(yield write(pages.word(root, PageHeader.rootNext)), first);
+  memory.store32(yield write(kvm.word(KvmWord.roots)), root);
+  kvm.counters[MmuCounter.tdp_mmu_roots]++;
+}
+
+/** list_del_rcu: walks that stand at the root still find the way on from it. Caller holds tdp_mmu_pages_lock. */
+function* unlinkRoot(kvm: Kvm, root: number): Task<void> {
+  const { memory, pages } = kvm;
+  const next = memory.load32(yield read(pages.word(root, PageHeader.rootNext)));
+  let link = kvm.word(KvmWord.roots);
+  for (;;) {
+    const at = memory.load32(yield read(link));
+    invariant(at !== 0, 'root-not-listed', `root ${root} is not on the list of roots`);
+    if (at === root) break;
+    link = pages.word(at, PageHeader.rootNext);
+  }
+  memory.store32(yield write(link), next);
+}
+
+function* rootAfter(kvm: Kvm, previous: number): Task<number> {
+  const link = previous === 0 ? kvm.word(KvmWord.roots) : kvm.pages.word(previous, PageHeader.rootNext);
+  return kvm.memory.load32(yield read(link));
+}
+
+function* matches(kvm: Kvm, root: number, types: number): Task<boolean> {
+  if (types === RootTypes.all) return true;
+  const type = (yield* rootIsInvalid(kvm, root)) ? RootTypes.invalid : RootTypes.valid;
+  return (types & type) !== 0;
+}
+
+/**
+ * The next root after `previous` (0: the first) with a reference to it; gives back the one to `previous`. A loop that is left
+ * early owes a `kvmTdpMmuPutRoot` for its root.
+ *
+ * @param types which roots, as {@link RootTypes}
+ * @param asId the address space, or {@link ANY_AS}
+ */
+export function* nextRoot(kvm: Kvm, previous: number, types: number, asId: number): Task<number> {
+  assertMmuLockHeld(kvm);
+  yield* rcuReadLock(kvm.rcu, kvm.thread);
+  let root = yield* rootAfter(kvm, previous);
+  while (root !== 0) {
+    const wanted = asId === ANY_AS || roleAsId(kvm.pages.role(root)) === asId;
+    if (wanted && (yield* matches(kvm, root, types)) && (yield* kvmTdpMmuGetRoot(kvm, root))) break;
+    root = yield* rootAfter(kvm, root);
+  }
+  yield* rcuReadUnlock(kvm.rcu, kvm.thread);
+  if (previous !== 0) {
+    if (kvm.bugs['root-leak-when-iterator-holds-last-ref'] === true) {
+      kvm.memory.add32(yield rmw(kvm.pages.word(previous, PageHeader.rootCount)), -1);
+    } else {
+      yield* kvmTdpMmuPutRoot(kvm, previous);
+    }
+  }
+  return root;
+}
+
+/** The next root without a reference, for walks under the write lock that never yield. */
+export function* nextRootNoRef(kvm: Kvm, previous: number, types: number, asId: number): Task<number> {
+  assertMmuLockHeld(kvm);
+  let root = yield* rootAfter(kvm, previous);
+  while (root !== 0) {
+    const wanted = asId === ANY_AS || roleAsId(kvm.pages.role(root)) === asId;
+    if (wanted && (yield* matches(kvm, root, types))) return root;
+    root = yield* rootAfter(kvm, root);
+  }
+  return 0;
+}

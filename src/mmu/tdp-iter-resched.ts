@@ -1,0 +1,55 @@
+/**
+ * Yielding in the middle of a walk (kernel: tdp_mmu_iter_cond_resched, arch/x86/kvm/mmu/tdp_mmu.c).
+ *
+ * A walk that yields starts again at the root, so it must have moved on since it last did: two walks that yield to each
+ * other without that would go round for ever. After a yield the caller continues with the next iteration at once and
+ * treats the flush it owed as done.
+ */
+import { Cost } from '../machine/cost.ts';
+import { invariant } from '../machine/invariant.ts';
+import { spend, type Task } from '../machine/point.ts';
+import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
+import { MmuCounter } from './counters.ts';
+import { kvmFlushRemoteTlbs } from './flush.ts';
+import type { Kvm } from './kvm.ts';
+import { assertMmuLockMode, mmuLock, mmuLockIsContended, mmuUnlock } from './mmu-lock.ts';
+import { Site } from './site.ts';
+import type { TdpIter } from './tdp-iter.ts';
+import { tdpIterRestart } from './tdp-iter.ts';
+
+/**
+ * Drops and retakes mmu_lock where it is contended or the scheduler wants the processor, flushing first if `flush`.
+ *
+ * @param shared mode in which mmu_lock is held
+ * @returns whether it did; the caller must `continue` then
+ */
+export function* tdpMmuIterCondResched(kvm: Kvm, iter: TdpIter, flush: boolean, shared: boolean): Task<boolean> {
+  assertMmuLockMode(kvm, shared);
+  invariant(!iter.yielded, 'yield-after-yield', 'a walk tested for yielding twice without moving on');
+  kvm.counters[MmuCounter.resched_tests]++;
+  const { bugs, generation } = kvm;
+  const progressed = iter.goal !== iter.yieldedGfn || bugs['tdp-iter-no-forward-progress'] === true;
+  if (!progressed && !generation.progressTestLast) return false;
+  const resched = kvm.thread.needResched();
+  if (!resched && !(yield* mmuLockIsContended(kvm))) return false;
+  if (!progressed) return false;
+
+  kvm.counters[resched ? MmuCounter.yields_resched : MmuCounter.yields_contended]++;
+  const late = bugs['flush-after-dropping-rcu'] === true;
+  if (flush && !late) yield* kvmFlushRemoteTlbs(kvm);
+  yield* rcuReadUnlock(kvm.rcu, kvm.thread);
+  if (flush && late) yield* kvmFlushRemoteTlbs(kvm);
+  kvm.trace?.yielded(shared ? 'read' : 'write');
+  yield* mmuUnlock(kvm, shared);
+  if (resched) yield spend(Cost.reschedule);
+  yield* mmuLock(kvm, shared, Site.tdp_mmu_iter_cond_resched);
+  yield* rcuReadLock(kvm.rcu, kvm.thread);
+
+  invariant(iter.gfn <= iter.goal, 'walk-went-back', `yielded at gfn ${iter.gfn}, beyond the goal ${iter.goal}`);
+  iter.yielded = true;
+  if (bugs['tdp-iter-advance-after-restart'] === true) {
+    yield* tdpIterRestart(kvm, iter);
+    iter.yielded = false;
+  }
+  return true;
+}

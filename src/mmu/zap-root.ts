@@ -1,0 +1,120 @@
+/**
+ * Zapping whole roots (kernel: tdp_mmu_zap_root, kvm_tdp_mmu_invalidate_roots, kvm_tdp_mmu_zap_invalidated_roots,
+ * kvm_tdp_mmu_zap_all, kvm_tdp_mmu_zap_sp).
+ *
+ * An invalidated root is unreachable for vCPUs before it is zapped, so nothing is flushed here; but it stays on the list with
+ * a reference until it is empty, for a host page that goes away meanwhile must be found through it.
+ */
+import { type Address, read, type Task, write } from '../machine/point.ts';
+import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
+import { MmuCounter } from './counters.ts';
+import { type Kvm, KvmWord } from './kvm.ts';
+import { asGfn, type Gfn, type Level } from './level.ts';
+import { assertMmuLockHeldWrite, assertMmuLockMode, mmuLock, mmuUnlock } from './mmu-lock.ts';
+import { invalidRole, PageHeader, roleAsId, roleInvalid } from './mmu-page.ts';
+import { ANY_AS, kvmTdpMmuPutRoot, nextRoot, RootTypes } from './roots.ts';
+import { iterSetSpte, setSpte, setSpteAtomic, UpdateKind } from './set-spte.ts';
+import { Site } from './site.ts';
+import { isShadowPresent } from './spte.ts';
+import { iterPresent, TdpIter, tdpIterNext, tdpIterStart } from './tdp-iter.ts';
+import { tdpMmuIterCondResched } from './tdp-iter-resched.ts';
+import { readSpte } from './write-spte.ts';
+
+/** Zaps everything below `root`, in the passes of the kernel generation: small pieces first, so that none takes long. */
+export function* tdpMmuZapRoot(kvm: Kvm, root: number, shared: boolean): Task<void> {
+  assertMmuLockMode(kvm, shared);
+  const { rootLevel } = kvm.geometry;
+  const single = kvm.bugs['zap-root-single-pass-stall'] === true;
+  const passes = single ? (['root'] as const) : kvm.generation.rootZapPasses;
+  yield* rcuReadLock(kvm.rcu, kvm.thread);
+  for (const pass of passes) {
+    const level = pass === 'root' ? rootLevel : pass;
+    if (pass === 'root' || level < rootLevel) yield* zapRootAtLevel(kvm, root, level, shared);
+  }
+  yield* rcuReadUnlock(kvm.rcu, kvm.thread);
+}
+
+function* zapRootAtLevel(kvm: Kvm, root: number, zapLevel: Level, shared: boolean): Task<void> {
+  const iter = new TdpIter(kvm.spte.nonpresent);
+  const { nonpresent } = kvm.spte;
+  const end = kvm.geometry.maxGfn;
+  yield* tdpIterStart(kvm, iter, root, zapLevel, asGfn(0));
+  for (; iter.inside(end); yield* tdpIterNext(kvm, iter)) {
+    for (;;) {
+      if (yield* tdpMmuIterCondResched(kvm, iter, false, shared)) break;
+      if (!iterPresent(iter) || iter.level > zapLevel) break;
+      if (!shared) {
+        yield* iterSetSpte(kvm, iter, nonpresent);
+        break;
+      }
+      if (yield* setSpteAtomic(kvm, iter, nonpresent, UpdateKind.zap)) break;
+    }
+  }
+}
+
+/**
+ * Marks every valid root invalid and hands the MMU's own reference to whoever zaps it. The request to drop such roots must be
+ * made in the same hold of mmu_lock (`kvmMmuZapAllFast`).
+ */
+export function* kvmTdpMmuInvalidateAllRoots(kvm: Kvm): Task<void> {
+  kvm.trace?.operation('inval_roots');
+  const { memory, pages } = kvm;
+  let root = memory.load32(yield read(kvm.word(KvmWord.roots)));
+  while (root !== 0) {
+    const role = memory.load32(yield read(pages.word(root, PageHeader.role)));
+    if (!roleInvalid(role)) {
+      memory.store32(yield write(pages.word(root, PageHeader.scheduledRootToZap)), 1);
+      memory.store32(yield write(pages.word(root, PageHeader.role)), invalidRole(role));
+      kvm.counters[MmuCounter.roots_invalidated]++;
+    }
+    root = memory.load32(yield read(pages.word(root, PageHeader.rootNext)));
+  }
+}
+
+/** Zaps the roots that were invalidated and puts the reference that came with them. The caller holds slots_lock. */
+export function* kvmTdpMmuZapInvalidatedRoots(kvm: Kvm, shared: boolean): Task<void> {
+  kvm.trace?.operation('zap_invalidated_roots');
+  const { bugs, memory, pages } = kvm;
+  const { all } = RootTypes;
+  yield* mmuLock(kvm, shared, Site.kvm_tdp_mmu_zap_invalidated_roots);
+  for (let root = yield* nextRoot(kvm, 0, all, ANY_AS); root !== 0; root = yield* nextRoot(kvm, root, all, ANY_AS)) {
+    const scheduled = pages.word(root, PageHeader.scheduledRootToZap);
+    if (bugs['invalid-root-reference-put-twice'] === true) {
+      if (!roleInvalid(memory.load32(yield read(pages.word(root, PageHeader.role))))) continue;
+    } else if (memory.load32(yield read(scheduled)) === 0) {
+      continue;
+    }
+    memory.store32(yield write(scheduled), 0);
+    if (bugs['defunct-root-unreachable-while-zapping'] === true) {
+      yield* kvmTdpMmuPutRoot(kvm, root);
+      yield* tdpMmuZapRoot(kvm, root, shared);
+    } else {
+      yield* tdpMmuZapRoot(kvm, root, shared);
+      // Put after the zap: until then notifiers must find the root.
+      yield* kvmTdpMmuPutRoot(kvm, root);
+    }
+  }
+  yield* mmuUnlock(kvm, shared);
+}
+
+/** Zaps all roots because the address space is going away. No flush: no vCPU can run any more. */
+export function* kvmTdpMmuZapAll(kvm: Kvm): Task<void> {
+  assertMmuLockHeldWrite(kvm);
+  const { all } = RootTypes;
+  for (let root = yield* nextRoot(kvm, 0, all, ANY_AS); root !== 0; root = yield* nextRoot(kvm, root, all, ANY_AS)) {
+    yield* tdpMmuZapRoot(kvm, root, false);
+  }
+}
+
+/** Zaps the one table `page` through the SPTE that links it. Returns whether a flush is owed. */
+export function* kvmTdpMmuZapSp(kvm: Kvm, page: number): Task<boolean> {
+  const { pages } = kvm;
+  const sptep: Address = pages.ptep(page);
+  if (sptep === 0) return false;
+  const old = yield* readSpte(kvm, sptep);
+  if (!isShadowPresent(old)) return false;
+  const role = pages.role(page);
+  const gfn: Gfn = pages.gfn(page);
+  yield* setSpte(kvm, roleAsId(role), sptep, old, kvm.spte.nonpresent, gfn, pages.level(page) + 1);
+  return true;
+}
