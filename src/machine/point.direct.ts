@@ -8,6 +8,8 @@ import type { Address, Granted, Step } from './point.ts';
 
 export type { Address, Granted, Step, Task } from './point.ts';
 
+/** Turns that {@link wait} looks at the word before it sleeps: a lock is often handed on sooner than a futex call returns. */
+const LOOKS = 50;
 /** Turns that {@link relax} spins before it sleeps. */
 const SPINS = 64;
 /** How long {@link relax} sleeps, in milliseconds. */
@@ -23,6 +25,9 @@ export function bindArena(arena: Int32Array<SharedArrayBuffer>): void {
   words = arena;
 }
 
+/** The counterpart of the perturbed points' function of this name: undisturbed points have nothing to set. */
+export function bindPerturbation(_seed: number, _probability: number): void {}
+
 const announce = (a: Address): Granted => a as Granted;
 
 export const read = announce;
@@ -33,6 +38,9 @@ export const own = announce;
 export const fixed = announce;
 
 export const wait = (a: Address, expected: number): Step => {
+  for (let turn = 0; turn < LOOKS; turn++) {
+    if (Atomics.load(words, a) !== expected) return a;
+  }
   Atomics.wait(words, a, expected, WAIT_MS);
   return a;
 };

@@ -58,10 +58,7 @@ export class Rcu {
 /** Enters a read-side section (`rcu_read_lock()`). Sections nest; only the outermost touches the arena. */
 export function* rcuReadLock(_rcu: Rcu, thread: Thread): Task<void> {
   if (thread.rcuNesting++ > 0) return;
-  const { memory } = thread;
-  const word = thread.word(ThreadWord.rcu);
-  const entries = memory.load32(own(word)) + 1;
-  memory.xchg32(yield rmw(word), entries);
+  thread.memory.xchg32(yield rmw(thread.word(ThreadWord.rcu)), ++thread.rcuSequence);
   if (thread.probe !== null) thread.probe.rcuReadLock();
 }
 
@@ -71,11 +68,8 @@ export function* rcuReadUnlock(_rcu: Rcu, thread: Thread): Task<void> {
     throw new InvariantError('unlock-not-held', `${thread.name} leaves an RCU read-side section that it is not in`);
   }
   if (--thread.rcuNesting > 0) return;
-  const { memory } = thread;
-  const word = thread.word(ThreadWord.rcu);
   if (thread.probe !== null) thread.probe.rcuReadUnlock();
-  const exits = memory.load32(own(word)) + 1;
-  memory.store32(yield write(word), exits);
+  thread.memory.store32(yield write(thread.word(ThreadWord.rcu)), ++thread.rcuSequence);
 }
 
 /** `rcu_read_lock_held()`, as an assertion. Errors: rcu-not-held. */
@@ -86,8 +80,8 @@ export function assertRcuHeld(thread: Thread): void {
 /** Waits until every read-side section that had begun before the call has ended. Errors: sleeping-in-atomic. */
 export function* synchronizeRcu(rcu: Rcu, thread: Thread): Task<void> {
   checkMaySleep(thread, 'synchronize_rcu');
-  const { memory } = thread;
-  const begin = thread.now();
+  const { memory, probe } = thread;
+  const begin = probe === null ? 0 : thread.now();
   yield fence();
   for (let id = 0; id < rcu.threadCount; id++) {
     if (id === thread.id) continue;
@@ -97,7 +91,7 @@ export function* synchronizeRcu(rcu: Rcu, thread: Thread): Task<void> {
     while (memory.load32(yield read(word)) === seen) yield relax(word);
   }
   thread.counters[Counter.rcuGracePeriods]++;
-  if (thread.probe !== null) thread.probe.rcuGracePeriod(thread.now() - begin);
+  if (probe !== null) probe.rcuGracePeriod(thread.now() - begin);
 }
 
 /**

@@ -8,7 +8,7 @@ import { InvariantError } from './invariant.ts';
 import type { Memory } from './memory.ts';
 import { type Address, addressOfStep, type Granted, kindOfStep, operands, StepKind, type Task } from './point.ts';
 
-/** Turns of spinning, or early returns from waiting, without any other step, after which {@link runToEnd} gives up. */
+/** Turns of spinning on one word, or vain attempts to sleep on it, after which {@link runToEnd} gives up. */
 const IDLE_TURNS = 1000;
 
 /**
@@ -17,6 +17,7 @@ const IDLE_TURNS = 1000;
  */
 export function runToEnd<T>(memory: Memory, task: Task<T>): T {
   let idle = 0;
+  let idleAt = -1;
   let turn = task.next();
   while (!turn.done) {
     const step = turn.value;
@@ -25,11 +26,10 @@ export function runToEnd<T>(memory: Memory, task: Task<T>): T {
     if (kind === StepKind.Wait && memory.load32(a) === operands.expected) {
       throw new InvariantError('deadlock', `a task that runs alone waits for word ${a} to change from ${operands.expected}`);
     }
-    // A loop reads the word again at each turn.
     if (kind === StepKind.Relax || kind === StepKind.Wait) {
+      if (a !== idleAt) idle = 0;
+      idleAt = a;
       if (++idle > IDLE_TURNS) throw new InvariantError('deadlock', `a task that runs alone spins on word ${a}`);
-    } else if (kind !== StepKind.Read) {
-      idle = 0;
     }
     turn = task.next(a);
   }

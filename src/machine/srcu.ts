@@ -52,27 +52,21 @@ export class Srcu {
 export function* srcuReadLock(srcu: Srcu, thread: Thread): Task<number> {
   const { memory } = thread;
   const index = memory.load32(yield read(srcu.index)) & 1;
-  const word = srcu.counterWord(thread.id, index);
-  const sections = memory.load32(own(word)) + 1;
-  memory.xchg32(yield rmw(word), sections);
+  memory.xchg32(yield rmw(srcu.counterWord(thread.id, index)), ++thread.srcuSections[index]);
   return index;
 }
 
 /** Leaves the section that {@link srcuReadLock} entered under `index`. Errors: unlock-not-held. */
 export function* srcuReadUnlock(srcu: Srcu, thread: Thread, index: number): Task<void> {
-  const { memory } = thread;
-  const word = srcu.counterWord(thread.id, index);
-  const sections = memory.load32(own(word)) - 1;
-  if (sections < 0) {
+  if (thread.srcuSections[index] === 0) {
     throw new InvariantError('unlock-not-held', `${thread.name} leaves an SRCU section under index ${index} that it is not in`);
   }
-  memory.store32(yield write(word), sections);
+  thread.memory.store32(yield write(srcu.counterWord(thread.id, index)), --thread.srcuSections[index]);
 }
 
 /** Whether `thread` is in a read-side section (`srcu_read_lock_held()`). */
-export function srcuHeld(srcu: Srcu, thread: Thread): boolean {
-  const sections = (index: number): number => thread.memory.load32(own(srcu.counterWord(thread.id, index)));
-  return sections(0) + sections(1) > 0;
+export function srcuHeld(_srcu: Srcu, thread: Thread): boolean {
+  return thread.srcuSections[0] + thread.srcuSections[1] > 0;
 }
 
 /**

@@ -60,6 +60,10 @@ export class Thread {
   readonly environment: ThreadEnvironment;
   /** Depth of RCU read-side nesting; only the outermost section writes to the arena. */
   rcuNesting = 0;
+  /** Entries into and exits from outermost RCU sections: what the `rcu` word holds, or will once its store is seen. */
+  rcuSequence = 0;
+  /** SRCU sections under index 0 and 1: likewise what the `srcu0` and `srcu1` words hold. */
+  readonly srcuSections: [number, number] = [0, 0];
   /** Queue nodes of spinlocks in use: bit i for node i. */
   lockNodesInUse = 0;
   /** What this thread holds, by lock number: the same as the `held` word, private for speed. */

@@ -78,7 +78,7 @@ export interface RequestOptions {
 export function* makeAllVcpusRequest(req: VcpuRequests, thread: Thread, request: Request, options: RequestOptions): Task<number> {
   const { memory, counters, probe } = thread;
   const isFlush = request === Request.tlbFlush;
-  const begin = thread.now();
+  const begin = probe === null ? 0 : thread.now();
   const bit = 1 << request;
   let interrupts = 0;
   /** vCPUs to wait for. Most requests find none, and allocate nothing. */

@@ -10,7 +10,10 @@ import type { Memory } from './memory.ts';
 import type { Granted } from './point.ts';
 import { Word64 } from './word64.ts';
 
-/** The exports of `atomics64.wat`. Addresses are byte offsets; 64-bit operations leave the old value in seenLo, seenHi. */
+/**
+ * The exports of `atomics64.wat`. Addresses are byte offsets; 64-bit operations return the low half of the old
+ * value (cas64: whether it exchanged) and leave the old value in seenLo, seenHi.
+ */
 interface Exports {
   cas64(at: number, expectedLo: number, expectedHi: number, lo: number, hi: number): number;
   xchg64(at: number, lo: number, hi: number): number;
@@ -84,17 +87,18 @@ export class WasmMemory implements Memory {
   }
 
   cmpxchg64(a: Granted, expected: Word64, next: Word64): Word64 {
-    return this.#ops.cas64(a << 2, expected.lo, expected.hi, next.lo, next.hi) === 1 ? expected : this.#seen();
+    if (this.#ops.cas64(a << 2, expected.lo, expected.hi, next.lo, next.hi) === 1) return expected;
+    return new Word64(this.#ops.seenLo(), this.#ops.seenHi());
   }
 
   xchg64(a: Granted, next: Word64): Word64 {
-    this.#ops.xchg64(a << 2, next.lo, next.hi);
-    return this.#seen();
+    const lo = this.#ops.xchg64(a << 2, next.lo, next.hi);
+    return new Word64(lo, this.#ops.seenHi());
   }
 
   and64(a: Granted, mask: Word64): Word64 {
-    this.#ops.and64(a << 2, mask.lo, mask.hi);
-    return this.#seen();
+    const lo = this.#ops.and64(a << 2, mask.lo, mask.hi);
+    return new Word64(lo, this.#ops.seenHi());
   }
 
   fill64(a: Granted, value: Word64, n: number): void {
@@ -107,9 +111,5 @@ export class WasmMemory implements Memory {
 
   fill32(a: Granted, value: number, n: number): void {
     this.words.fill(value, a, a + n);
-  }
-
-  #seen(): Word64 {
-    return new Word64(this.#ops.seenLo(), this.#ops.seenHi());
   }
 }

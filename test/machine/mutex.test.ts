@@ -31,6 +31,24 @@ describe('a mutex', () => {
     });
   });
 
+  it('puts a waiter to sleep: one that always goes first does not keep the holder from releasing', () => {
+    const { machine, lock, word } = setup();
+    const [a, b] = machine.threads;
+    machine.run(mutexLock(lock, a, 0));
+    const order: string[] = [];
+    function* holder(): Task<void> {
+      a.memory.load32(yield read(word));
+      order.push('released');
+      yield* mutexUnlock(lock, a);
+    }
+    function* waiter(): Task<void> {
+      yield* mutexLock(lock, b, 0);
+      order.push('acquired');
+    }
+    machine.together([holder(), waiter()], (runnable) => runnable.length - 1, { maxSteps: 50 });
+    expect(order).toEqual(['released', 'acquired']);
+  });
+
   it('costs one atomic operation to take and one to release when it is free', () => {
     const { machine, lock } = setup();
     expect(machine.stepsOf(mutexLock(lock, machine.threads[2], 0))).toEqual([StepKind.Rmw]);

@@ -98,7 +98,10 @@ describe('RCU', () => {
       yield* rcuReadUnlock(machine.rcu, reader);
       yield* rcuReadLock(machine.rcu, reader);
     }
-    machine.together([leaveAndEnter(), synchronizeRcu(machine.rcu, updater)], 1);
+    let turn = 0;
+    // The updater looks and has to wait; the reader leaves and is back before the updater looks again.
+    const schedule = (runnable: readonly number[]): number => (turn++ < 4 ? runnable.length - 1 : 0);
+    machine.together([leaveAndEnter(), synchronizeRcu(machine.rcu, updater)], schedule, { maxSteps: 100 });
     expect(reader.rcuNesting).toBe(1);
     expect(updater.counters[Counter.rcuGracePeriods]).toBe(1);
   });

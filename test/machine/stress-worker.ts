@@ -6,7 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { COUNTER_SLOTS } from '../../src/machine/counters.ts';
 import { markLive, PageAllocator, type PageAllocatorOptions } from '../../src/machine/page-allocator.ts';
 import { allocPage } from '../../src/machine/page-cache.ts';
-import { bindArena } from '../../src/machine/point.direct.ts';
+import { bindArena, bindPerturbation } from '../../src/machine/point.direct.ts';
 import { type Address, own, type Task } from '../../src/machine/point.ts';
 import { callRcu, Rcu, type RcuOptions, rcuProcessCallbacks, rcuReadLock, rcuReadUnlock } from '../../src/machine/rcu.ts';
 import { RwLock, readLock, readUnlock, writeLock, writeUnlock } from '../../src/machine/rwlock.ts';
@@ -33,7 +33,7 @@ export interface StressOptions {
   spinLock: Address;
   rwLock: Address;
   requests: Address;
-  /** Words: a sum under the spinlock, one under the rwlock, a published page, a translation, the oldest valid one. */
+  /** Words: a sum under the spinlock, one under the rwlock, a published page, a translation, the oldest valid one, who is ready. */
   words: Address;
   rounds: number;
   allocator: PageAllocatorOptions;
@@ -47,6 +47,8 @@ function stress(options: StressOptions): string[] {
   const { id, words, rounds, threadCount } = options;
   const arena = new Int32Array(options.arena.buffer as unknown as SharedArrayBuffer);
   bindArena(arena);
+  // Has an effect in the perturbed bundle only, which puts its points in place of the direct ones.
+  bindPerturbation(id, 0.002);
   const memory = options.wasm ? new WasmMemory(options.arena) : new SharedMemory(arena);
   const block = (options.threads + id * THREAD_WORDS) as Address;
   const thread = new Thread(id, `thread ${id}`, block, {
@@ -64,6 +66,11 @@ function stress(options: StressOptions): string[] {
   const at = (word: number) => own((words + word) as Address);
   const failures: string[] = [];
   let cached = 0;
+
+  // All begin at once: a thread takes longer to start than to run.
+  Atomics.add(arena, words + 79, 1);
+  Atomics.notify(arena, words + 79);
+  for (let ready = 0; (ready = Atomics.load(arena, words + 79)) < threadCount; ) Atomics.wait(arena, words + 79, ready);
 
   for (let round = 0; round < rounds; round++) {
     done(spinLock(spin, thread, 0));
