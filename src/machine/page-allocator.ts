@@ -14,7 +14,6 @@ import { InvariantError } from './invariant.ts';
 import { LockNumber } from './lock-number.ts';
 import type { Memory } from './memory.ts';
 import { type Address, own, spend, type Task } from './point.ts';
-import type { Rcu } from './rcu.ts';
 import { MachineSite } from './site.ts';
 import { SPINLOCK_WORDS, SpinLock, spinLock, spinUnlock } from './spinlock.ts';
 import type { Thread } from './thread.ts';
@@ -87,8 +86,8 @@ export class PageAllocator {
   readonly watermark: Address;
   /** Pages that are not free. */
   readonly used: Address;
-  /** Where pages come back from: set by `Rcu`, for allocations that may wait. */
-  rcu: Rcu | null = null;
+  /** Waits until all pages that were queued to be freed are free: set by `Rcu`, for allocations that may wait. */
+  reclaim: ((thread: Thread) => Task<void>) | null = null;
   readonly #tableWords: number;
 
   constructor(options: PageAllocatorOptions) {

@@ -9,7 +9,6 @@ import { InvariantError } from './invariant.ts';
 import { checkMaySleep } from './lock-order.ts';
 import { changeState, freePage, type PageAllocator, PageState, takePages } from './page-allocator.ts';
 import { own, type Task } from './point.ts';
-import { rcuBarrier } from './rcu.ts';
 import type { Thread } from './thread.ts';
 
 /** KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE */
@@ -80,8 +79,8 @@ export function* tryAllocPage(allocator: PageAllocator, thread: Thread): Task<nu
 export function* allocPage(allocator: PageAllocator, thread: Thread): Task<number> {
   checkMaySleep(thread, 'alloc_page');
   let page = yield* takeOne(allocator, thread);
-  if (page === 0 && allocator.rcu !== null) {
-    yield* rcuBarrier(allocator.rcu, allocator, thread);
+  if (page === 0 && allocator.reclaim !== null) {
+    yield* allocator.reclaim(thread);
     page = yield* takeOne(allocator, thread);
   }
   if (page === 0) thread.counters[Counter.allocationsFailed]++;

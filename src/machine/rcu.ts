@@ -46,7 +46,7 @@ export class Rcu {
     this.allocator = options.allocator;
     this.head = options.base;
     this.processing = (options.base + 1) as Address;
-    this.allocator.rcu = this;
+    this.allocator.reclaim = (thread) => rcuBarrier(this, this.allocator, thread);
   }
 
   /** The word of thread number `id`. */
