@@ -37,9 +37,9 @@ function objection(from: string, to: string): string | undefined {
   return high < low ? `src/${above} comes before src/${below || 'index.ts'}, and knows nothing of it` : undefined;
 }
 
-/** A cycle of imports as a list of files that ends where it begins, or nothing. */
+/** A cycle of imports as a list of files that ends where it begins, or nothing. Types may refer to each other. */
 function findCycle(sources: readonly Source[]): string[] | undefined {
-  const graph = new Map(sources.map(({ file, imports }) => [file, imports.map((to) => to.file)]));
+  const graph = new Map(sources.map(({ file, imports }) => [file, imports.filter((to) => !to.typeOnly).map((to) => to.file)]));
   const done = new Set<string>();
   const trail: string[] = [];
   const visit = (file: string): string[] | undefined => {

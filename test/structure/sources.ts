@@ -11,6 +11,8 @@ export interface Import {
   readonly file: string;
   /** The line of the import, from 1. */
   readonly line: number;
+  /** Whether only types are imported, of which nothing is left at run time. */
+  readonly typeOnly: boolean;
 }
 
 export interface Source {
@@ -37,19 +39,27 @@ function parseSource(file: string): Source {
   const { program, module, errors } = parseSync(file, text);
   if (errors.length > 0) throw new Error(`${file}: ${errors[0].message}`);
   const requests = [
-    ...module.staticImports.map(({ moduleRequest: { value, start } }) => ({ value, start })),
-    ...module.staticExports.flatMap(({ entries }) => entries.flatMap(({ moduleRequest }) => moduleRequest ?? [])),
+    ...module.staticImports.map(({ moduleRequest: { value, start }, entries }) => ({
+      value,
+      start,
+      typeOnly: entries.length > 0 && entries.every(({ isType }) => isType),
+    })),
+    ...module.staticExports.flatMap(({ entries }) =>
+      entries.flatMap(({ moduleRequest, isType }) => (moduleRequest ? [{ ...moduleRequest, typeOnly: isType }] : [])),
+    ),
     // `import('./x.ts')`: what is computed at run time has no quotes, and is not our business.
     ...module.dynamicImports.map(({ moduleRequest: { start, end } }) => ({
       value: /^(['"])(.*)\1$/.exec(text.slice(start, end))?.[2] ?? '',
       start,
+      typeOnly: false,
     })),
   ];
   const imports = requests
     .filter(({ value }) => value.startsWith('.'))
-    .map(({ value, start }) => ({
+    .map(({ value, start, typeOnly }) => ({
       file: path.join(path.dirname(file), value),
       line: text.slice(0, start).split('\n').length,
+      typeOnly,
     }));
   return { file, text, program, imports };
 }
