@@ -48,27 +48,30 @@ export class Stepper {
       if (this.#dispatcher.active === 0 || queue.size === 0) return Stop.stuck;
       if (queue.times[0] > until) return Stop.deadline;
       if (this.steps >= stepsEnd) return Stop.paused;
-      this.#turn(until, stepsEnd);
+      const task = queue.items[0];
+      const granted = this.#turn(task, until, stepsEnd - this.steps);
+      this.steps += granted;
+      this.#w.tasks.steps[task] += granted;
     }
     return Stop.done;
   }
 
-  /** The top task runs until another one is due, it waits, or it ends. */
-  #turn(until: number, stepsEnd: number): void {
+  /** The top task runs until another one is due, it waits, or it ends; returns how many steps it was granted. */
+  #turn(task: number, until: number, budget: number): number {
     const { tasks, queue, cpus, memory, directory, accounts, prices, clock, stride } = this.#w;
-    const task = queue.items[0];
     const rank = queue.ranks[0];
     const cpu = tasks.cpu[task];
     const row = task * stride;
     const coroutine = tasks.coroutines[task];
     const alone = cpus.pinned[cpu] === 1;
+    let granted = 0;
     let time = queue.times[0];
     let step = tasks.pending[task];
     queue.ranks[0] = RANK_RUNNING;
     memory.cpu = cpu;
     this.#lookAhead();
     for (;;) {
-      if (!alone && !this.#keepsCpu(task, step, time)) return;
+      if (!alone && !this.#keepsCpu(task, step, time)) return granted;
       let written = -1;
       let address = 0;
       if (step >= 0) {
@@ -113,11 +116,11 @@ export class Stepper {
             continue;
           case StepKind.Wait:
             time = this.#waiters.wait(task, address, time);
-            if (time < 0) return;
+            if (time < 0) return granted;
             break;
           case StepKind.Relax:
             time = this.#waiters.relax(task, address, time);
-            if (time < 0) return;
+            if (time < 0) return granted;
             break;
           default:
             time = this.#waiters.wake(task, address, tasks.amount[task], time);
@@ -127,8 +130,7 @@ export class Stepper {
       if (step === Pending.owed && tasks.owed[task] > 0) {
         time = this.#work(task, time);
       } else {
-        this.steps++;
-        tasks.steps[task]++;
+        granted++;
         tasks.time[task] = time;
         let result = coroutine.next(address as Granted);
         if (written >= 0) {
@@ -144,15 +146,14 @@ export class Stepper {
           time += amount;
           step = Pending.resume;
           if (--ahead === 0) break;
-          this.steps++;
-          tasks.steps[task]++;
+          granted++;
           tasks.time[task] = time;
           result = coroutine.next(0 as Granted);
         }
         if (result.done === true) {
           tasks.values[task] = result.value;
           this.#dispatcher.finish(task, time);
-          return;
+          return granted;
         }
         if (step > 0 && (step & 15) >= StepKind.Wait) {
           tasks.expected[task] = operands.expected;
@@ -163,12 +164,12 @@ export class Stepper {
       if (time > this.#limit || (time === this.#limit && rank > this.#limitRank)) {
         tasks.pending[task] = step;
         queue.replaceTop(time, this.#dispatcher.draw());
-        return;
+        return granted;
       }
-      if (time > until || this.steps >= stepsEnd) {
+      if (time > until || granted >= budget) {
         tasks.pending[task] = step;
         queue.replaceTop(time, rank); // still before all others: a pause changes nothing
-        return;
+        return granted;
       }
     }
   }
