@@ -124,7 +124,10 @@ export class PageWalker {
   /** Breaks the run where the walker reads a table that was freed: somebody forgot a flush, or a grace period. */
   checkAlive(gfn: Gfn, lo: number, table: number): void {
     if (lo === this.poison || this.allocator.stateOf(this.memory, table) === PageState.free) {
-      throw new InvariantError('walk-of-freed-table', `the walk for gfn 0x${gfn.toString(16)} reads page ${table}, a freed table`);
+      throw new InvariantError(
+        'walk-of-freed-table',
+        `the walk for gfn 0x${gfn.toString(16)} reads page ${table}, a freed table`,
+      );
     }
   }
 }
@@ -163,7 +166,8 @@ export function* walkPageTables(walker: PageWalker, gfn: Gfn, kind: AccessKind):
     if ((leaf.lo & present) === 0) return walker.fault(gfn, kind, 0);
     // A huge leaf was read twice: by now it may be a table.
     if (level > PG_LEVEL_4K && (leaf.lo & PS) === 0) continue;
-    if (walker.ept ? (leaf.lo & (READ | W)) === W : (leaf.hi & NPT_RESERVED) !== 0) return walker.fault(gfn, kind, PfErr.reserved);
+    if (walker.ept ? (leaf.lo & (READ | W)) === W : (leaf.hi & NPT_RESERVED) !== 0)
+      return walker.fault(gfn, kind, PfErr.reserved);
     if (!walker.allows(leaf, kind)) return walker.fault(gfn, kind, PfErr.present);
 
     let { lo } = leaf;

@@ -11,7 +11,7 @@
  */
 import type { Memory } from '../machine/memory.ts';
 import { type Address, own } from '../machine/point.ts';
-import { asGfn, asPfn, type Geometry, type Gfn, type Level, MAX_HUGEPAGE_LEVEL, PG_LEVEL_4K, type Pfn } from '../mmu/level.ts';
+import { asGfn, asPfn, type Geometry, type Gfn, type Level, MAX_HUGEPAGE_LEVEL, type Pfn, PG_LEVEL_4K } from '../mmu/level.ts';
 import { TLB_ENTRY_WORDS, type VcpuArea } from './vcpu-layout.ts';
 
 /** What a cached translation allows; `dirty` means that the dirty bit needs no setting any more. */

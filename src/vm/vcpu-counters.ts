@@ -13,7 +13,11 @@ export const VCPU_COUNTERS = [
   { name: 'interrupt_exits', unit: 'exits', help: 'of the exits those because of a kick' },
   { name: 'fault_exits', unit: 'exits', help: 'of the exits those because of a nested page fault' },
   { name: 'pml_full_exits', unit: 'exits', help: 'of the exits those because the page-modification log was full' },
-  { name: 'dirty_ring_exits', unit: 'exits', help: 'exits to user space because the dirty ring was full (kvm_stat dirty_ring_exits)' },
+  {
+    name: 'dirty_ring_exits',
+    unit: 'exits',
+    help: 'exits to user space because the dirty ring was full (kvm_stat dirty_ring_exits)',
+  },
   { name: 'entries', unit: 'entries', help: 'guest entries' },
   { name: 'guest_accesses', unit: 'accesses', help: 'guest accesses begun' },
   { name: 'guest_writes', unit: 'writes', help: 'guest writes that reached a frame, where contents are tracked' },

@@ -11,7 +11,7 @@ import { ENOMEM, kvmMmuPageFault } from '../mmu/page-fault.ts';
 import { RetPf } from '../mmu/page-fault-info.ts';
 import { kvmMmuFreeObsoleteRoots, kvmMmuReload, kvmMmuUnload } from '../mmu/root-load.ts';
 import { emulateAccess } from './emulate.ts';
-import { AccessKind } from './page-walker.ts';
+import type { AccessKind } from './page-walker.ts';
 import { flushPmlBuffer } from './pml.ts';
 import { GuestResult, type Vcpu } from './vcpu.ts';
 import { VcpuCounter } from './vcpu-counters.ts';
