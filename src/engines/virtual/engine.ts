@@ -16,6 +16,7 @@ import { type MakeProbe, VirtualEnvironment } from './environment.ts';
 import { EventQueue } from './event-queue.ts';
 import { LabelMap, type WordLabel } from './labels.ts';
 import { type HotLine, LineDirectory } from './line-directory.ts';
+import { LOCK_NAMES } from './lock-blame.ts';
 import { PriceList, PS_PER_NS, TIME_MAX_PS, toPs } from './price-list.ts';
 import type { MachineProfile } from './profile.ts';
 import { mixSeed } from './random.ts';
@@ -34,7 +35,7 @@ export interface VirtualEngineOptions {
   readonly profile: MachineProfile;
   /** Decides ties and jitter: equal seeds give equal results, bit by bit. */
   readonly seed: number;
-  /** Names of words that tasks wait for; those of sleeping locks must be marked. */
+  /** Names of words that tasks wait for, locks that report to a probe excepted; those of sleeping locks must be marked. */
   readonly labels?: readonly WordLabel[];
   /** The most tasks that may be added; twice the machine's CPUs unless told, 64 at least. */
   readonly tasksMax?: number;
@@ -106,7 +107,7 @@ export class VirtualEngine {
     if (words.length >= 2 ** 31) throw new RangeError('the arena must be smaller than 2^31 words');
     this.profile = profile;
     this.topology = new Topology(profile.topology);
-    this.labels = new LabelMap(options.labels ?? []);
+    this.labels = new LabelMap(options.labels ?? [], LOCK_NAMES);
     this.memory = new VirtualMemory(words);
     this.#seed = seed;
     const prices = new PriceList(profile);
@@ -126,6 +127,7 @@ export class VirtualEngine {
       prices,
       accounts,
       stride,
+      lockColumns: LOCK_NAMES.map((name) => Cause.waiting + this.labels.names.indexOf(name)),
       preemptAnywhere: profile.scheduler.preemption === 'anywhere',
     };
     this.#dispatcher = new Dispatcher(this.#works, mixSeed(seed, -1));

@@ -3,6 +3,7 @@
  */
 import type { Probe } from '../../machine/probe.ts';
 import type { ThreadEnvironment } from '../../machine/thread.ts';
+import { LockBlame } from './lock-blame.ts';
 import { PS_PER_NS } from './price-list.ts';
 import type { MachineProfile } from './profile.ts';
 import type { VirtualMemory } from './virtual-memory.ts';
@@ -14,7 +15,7 @@ export type MakeProbe = (now: () => number) => Probe;
 export class VirtualEnvironment implements ThreadEnvironment {
   readonly memory: VirtualMemory;
   readonly counters: Float64Array;
-  readonly probe: Probe | null;
+  readonly probe: Probe;
   readonly #task: number;
   readonly #works: Works;
   readonly #rule: MachineProfile['scheduler']['resched'];
@@ -31,7 +32,7 @@ export class VirtualEnvironment implements ThreadEnvironment {
     this.#task = task;
     this.#works = works;
     this.#rule = rule;
-    this.probe = probe === null ? null : probe(() => this.now());
+    this.probe = new LockBlame(probe === null ? null : probe(() => this.now()), task, works.tasks.blamed, works.lockColumns);
   }
 
   now(): number {

@@ -16,18 +16,18 @@ export interface WordLabel {
 export const UNLABELLED = 'other';
 
 export class LabelMap {
-  /** Distinct names; the first is {@link UNLABELLED}. */
+  /** Distinct names: {@link UNLABELLED}, those of the labels, those without a word of their own. */
   readonly names: readonly string[];
   readonly #bases: number[];
   readonly #ends: number[];
   readonly #columns: number[];
   readonly #sleeps: boolean[];
 
-  /** @throws RangeError where two stretches overlap. */
-  constructor(labels: readonly WordLabel[]) {
+  /** `others` are names for waits that words do not tell. @throws RangeError where two stretches overlap. */
+  constructor(labels: readonly WordLabel[], others: readonly string[] = []) {
     const sorted = [...labels].sort((a, b) => a.base - b.base);
     const names = [UNLABELLED];
-    for (const { name } of labels) if (!names.includes(name)) names.push(name);
+    for (const name of [...labels.map((label) => label.name), ...others]) if (!names.includes(name)) names.push(name);
     this.names = names;
     this.#bases = sorted.map((label) => label.base);
     this.#ends = sorted.map((label) => label.base + label.words);

@@ -103,7 +103,7 @@ export function blockedTasks(tasks: TaskTable, labels: LabelMap, memory: Virtual
       continue;
     }
     const address = tasks.word[task];
-    const label = labels.nameOf(address);
+    const label = labels.names[tasks.column[task] - Cause.waiting];
     const value = memory.words[address];
     const expected = state === TaskState.spinning && tasks.relaxing[task] === 1 ? undefined : tasks.expected[task];
     const text = `${name} is ${stateName} since ${sinceNs} ns until word ${address} (${label}) is no longer ${expected ?? value}`;

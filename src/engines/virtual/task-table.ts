@@ -53,7 +53,9 @@ export class TaskTable {
   readonly since: Float64Array;
   /** The word it waits for. */
   readonly word: Float64Array;
-  /** Its column in the accounts. */
+  /** The column of the lock that it waits for, or 0 where its word tells: see `lock-blame.ts`. */
+  readonly blamed: Int32Array;
+  /** The column that its waiting is charged to. */
   readonly column: Int32Array;
   /** 1: the wait is a `relax`, over at any change of the aligned pair of words. */
   readonly relaxing: Uint8Array;
@@ -84,6 +86,7 @@ export class TaskTable {
     this.drained = f64();
     this.since = f64();
     this.word = f64();
+    this.blamed = i32();
     this.column = i32();
     this.relaxing = new Uint8Array(capacity);
     this.seenLow = i32();

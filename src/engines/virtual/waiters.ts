@@ -155,7 +155,8 @@ export class Waiters {
     const { tasks, labels } = this.#w;
     tasks.state[task] = state;
     tasks.word[task] = a;
-    tasks.column[task] = Cause.waiting + labels.columnOf(a);
+    const blamed = tasks.blamed[task];
+    tasks.column[task] = blamed !== 0 ? blamed : Cause.waiting + labels.columnOf(a);
     tasks.since[task] = now;
     tasks.time[task] = now;
     tasks.pending[task] = Pending.resume;

@@ -21,6 +21,8 @@ export interface Works {
   readonly accounts: Float64Array;
   /** Columns of a row. */
   readonly stride: number;
+  /** The column of each lock's waiters, by lock number. */
+  readonly lockColumns: readonly number[];
   /** Tasks may lose their CPU before any step, not only where the kernel lets them. */
   readonly preemptAnywhere: boolean;
 }
