@@ -128,12 +128,20 @@ export class Waiters {
   rescue(): boolean {
     const { tasks, memory } = this.#w;
     const before = this.lostWakes;
+    const time = this.#latest() + LOST_WAKE_PS;
     for (const [a, list] of [...this.#sleepers]) {
-      if (memory.words[a] === tasks.expected[ringFirst(tasks.next, list)]) continue;
-      const task = ringFirst(tasks.next, list);
-      this.#setSleepers(a, ringShift(tasks.next, list));
-      this.lostWakes++;
-      this.#awaken(task, this.#latest() + LOST_WAKE_PS);
+      let rest = 0;
+      for (let at = list; at !== 0; ) {
+        const task = ringFirst(tasks.next, at);
+        at = ringShift(tasks.next, at);
+        if (memory.words[a] === tasks.expected[task]) {
+          rest = ringAppend(tasks.next, rest, task);
+        } else {
+          this.lostWakes++;
+          this.#awaken(task, time);
+        }
+      }
+      this.#setSleepers(a, rest);
     }
     return this.lostWakes > before;
   }

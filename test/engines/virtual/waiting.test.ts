@@ -135,6 +135,21 @@ describe('sleeping', () => {
     expect(engine.report(0).endNs).toBeGreaterThan(20e6);
   });
 
+  test('of several sleepers only those whose word has changed are found', () => {
+    const engine = roundEngine({ labels });
+    addAll(engine, [
+      function* () {
+        yield spend(Cost.faultPath, 200);
+        yield wait(FLAG, 1); // what the word holds by then
+      },
+      waiter,
+      setter,
+    ]);
+    expect(engine.run()).toMatchObject({ status: 'deadlock', blocked: [{ name: 't0', state: 'sleeping', expected: 1 }] });
+    expect(engine.report(1).done).toBe(true);
+    expect(engine.lostWakes).toBe(1);
+  });
+
   test('daemons that sleep for ever do not keep the run from ending', () => {
     const engine = roundEngine({ labels });
     engine.addTask({ name: 'worker', cpu: 1, daemon: true, body: waiter });
