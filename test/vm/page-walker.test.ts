@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PageState, freePage } from '../../src/machine/page-allocator.ts';
+import { freePage, PageState } from '../../src/machine/page-allocator.ts';
 import { type Address, own, StepKind } from '../../src/machine/point.ts';
 import { runTogether } from '../../src/machine/run.ts';
 import { andNot64, or64, Word64 } from '../../src/machine/word64.ts';
@@ -170,9 +170,14 @@ describe.each<CpuName>(['npt', 'ept'])('a walk of %s tables', (cpu) => {
     tables.put(tables.machine.kvms[0].spte.nonpresent, 3);
     tables.vcpu.tlb.flush();
     const steps: Address[] = [];
-    const results = runTogether(tables.machine.memory, [walkPageTables(tables.vcpu.walker, asGfn(GFN), AccessKind.read)], undefined, {
-      onStep: (_task, kind, a) => kind === StepKind.Read && steps.push(a),
-    });
+    const results = runTogether(
+      tables.machine.memory,
+      [walkPageTables(tables.vcpu.walker, asGfn(GFN), AccessKind.read)],
+      undefined,
+      {
+        onStep: (_task, kind, a) => kind === StepKind.Read && steps.push(a),
+      },
+    );
     expect([results, steps]).toEqual([[WALKED], [table]]);
     tables.vcpu.flushTlb();
     expect(tables.walk(AccessKind.read)).toBe(user);

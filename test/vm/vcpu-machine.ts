@@ -9,7 +9,7 @@ import { toBigInt, type Word64 } from '../../src/machine/word64.ts';
 import type { BugSwitches } from '../../src/mmu/bug-switches.ts';
 import { FaultinResult, type Host } from '../../src/mmu/host.ts';
 import { Kvm, type KvmConfig, KvmLayout } from '../../src/mmu/kvm.ts';
-import { asGfn, asPfn, type Gfn, type Level, PG_LEVEL_4K, type Pfn } from '../../src/mmu/level.ts';
+import { asGfn, asPfn, type Gfn, type Level, type Pfn, PG_LEVEL_4K } from '../../src/mmu/level.ts';
 import { type Memslot, slotContains } from '../../src/mmu/memslot.ts';
 import type { MemslotLookup } from '../../src/mmu/memslot-lookup.ts';
 import { PARAMS, type ParamName } from '../../src/mmu/params.ts';
@@ -45,7 +45,17 @@ const CONFIG: KvmConfig = {
 
 /** A slot without a log; `npages` pages at `base`. */
 export function slotOf(base: number, npages: number, flags = 0): Memslot {
-  return { id: 1, asId: 0, baseGfn: asGfn(base), npages, flags, region: 0, regionPage: base, dirtyBitmap: 0 as Address, bitmapWords: 0 };
+  return {
+    id: 1,
+    asId: 0,
+    baseGfn: asGfn(base),
+    npages,
+    flags,
+    region: 0,
+    regionPage: base,
+    dirtyBitmap: 0 as Address,
+    bitmapWords: 0,
+  };
 }
 
 export class VcpuMachine {
@@ -156,7 +166,6 @@ export class VcpuMachine {
   #host(): Host {
     const machine = this;
     return {
-      // biome-ignore lint/correctness/useYield: the interface is that of coroutines
       *faultin(_kvm, fault) {
         const pfn = machine.pfn(fault.gfn);
         if (pfn === null || (fault.write && !machine.hostWritable)) return FaultinResult.error;
