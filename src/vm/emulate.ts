@@ -44,7 +44,8 @@ export function* emulateAccess(vcpu: Vcpu, gfn: Gfn, kind: AccessKind): Task<Gue
 function* emulateUnderSrcu(vcpu: Vcpu, gfn: Gfn, kind: AccessKind): Task<GuestResult | null> {
   const { kvm, mmu } = vcpu;
   const slot = yield* kvm.slots.find(kvm, mmu.asId, gfn);
-  if (slot === null) return GuestResult.mmio;
+  // Code that is no memory cannot even be decoded (KVM_INTERNAL_ERROR_EMULATION).
+  if (slot === null) return kind === AccessKind.exec ? GuestResult.fault : GuestResult.mmio;
   if ((slot.flags & SlotFlag.invalid) !== 0) return null;
   if (kind === AccessKind.exec) return null;
   const write = kind === AccessKind.write;

@@ -121,15 +121,14 @@ export class PageWalker {
     return kind === AccessKind.read ? code | PfErr.user : code;
   }
 
-  /** Breaks the run where the walker reads a table that was freed: somebody forgot a flush, or a grace period. */
-  checkAlive(gfn: Gfn, lo: number, table: number): void {
-    if (lo === this.poison || this.allocator.stateOf(this.memory, table) === PageState.free) {
-      throw new InvariantError(
-        'walk-of-freed-table',
-        `the walk for gfn 0x${gfn.toString(16)} reads page ${table}, a freed table`,
-      );
-    }
+  /** Breaks the run where a walk begins in a table that is not in use: somebody forgot a flush, or a grace period. */
+  checkInUse(gfn: Gfn, table: number): void {
+    if (this.allocator.stateOf(this.memory, table) < PageState.live) throw walkOfFreedTable(gfn, table);
   }
+}
+
+function walkOfFreedTable(gfn: Gfn, table: number): InvariantError {
+  return new InvariantError('walk-of-freed-table', `the walk for gfn 0x${gfn.toString(16)} reads page ${table}, a freed table`);
 }
 
 /**
@@ -137,7 +136,7 @@ export class PageWalker {
  * error code of a fault, bits of `PfErr`. The vCPU is in the guest. Errors: walk-of-freed-table.
  */
 export function* walkPageTables(walker: PageWalker, gfn: Gfn, kind: AccessKind): Task<number> {
-  const { memory, geometry, allocator, tlb, pwc, present, root } = walker;
+  const { memory, geometry, allocator, tlb, pwc, present, poison, root } = walker;
   walker.counters[VcpuCounter.walks]++;
   for (;;) {
     let level: Level = PG_LEVEL_4K;
@@ -149,10 +148,11 @@ export function* walkPageTables(walker: PageWalker, gfn: Gfn, kind: AccessKind):
     } else {
       yield spend(Cost.walkLevel);
     }
+    walker.checkInUse(gfn, table);
     let sptep = (allocator.tableOf(table) + 2 * geometry.index(gfn, level)) as Address;
     while (level > PG_LEVEL_4K) {
       const lo = memory.load32(yield read(sptep));
-      walker.checkAlive(gfn, lo, table);
+      if (lo === poison) throw walkOfFreedTable(gfn, table);
       if ((lo & present) === 0) return walker.fault(gfn, kind, 0);
       if ((lo & PS) !== 0) break;
       table = tablePageLo(lo);
@@ -162,7 +162,7 @@ export function* walkPageTables(walker: PageWalker, gfn: Gfn, kind: AccessKind):
     }
 
     const leaf = memory.load64(yield read(sptep));
-    walker.checkAlive(gfn, leaf.lo, table);
+    if (leaf.lo === poison) throw walkOfFreedTable(gfn, table);
     if ((leaf.lo & present) === 0) return walker.fault(gfn, kind, 0);
     // A huge leaf was read twice: by now it may be a table.
     if (level > PG_LEVEL_4K && (leaf.lo & PS) === 0) continue;

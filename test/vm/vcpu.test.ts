@@ -93,6 +93,14 @@ describe('a run of a script guest counts what the recorded kernel counted', () =
     ]);
   });
 
+  it('for code where there is no memory: nothing but the failed run', () => {
+    const { machine, vcpu } = scriptMachine();
+    touch(machine, vcpu, 0x400, 1, AccessKind.write);
+    const counted = delta(vcpu, () => expect(touch(machine, vcpu, 0x600, 1, AccessKind.exec)).toBe(GuestResult.fault));
+    expect(counted).toMatchObject({ pf_emulate: 1, exits: 1 });
+    expect(counted.mmio_exits).toBeUndefined();
+  });
+
   it('for writes to a read-only slot', () => {
     const { machine, vcpu } = scriptMachine({ slots: [slotOf(0, 1), slotOf(0x400, 512, SlotFlag.readonly)] });
     touch(machine, vcpu, 0x400, 2, AccessKind.read);
