@@ -12,6 +12,7 @@ import { ACCESS_OF_STEP, ACQUIRE, Access, STEP_NAMES } from './access.ts';
 import type { Finding, MemoryModel, Program, ProgramContext, StepEvent } from './program.ts';
 import { BufferedMemory } from './store-buffers.ts';
 import { TrackedMemory } from './tracked-memory.ts';
+import { wider } from './wider.ts';
 
 /** The announced step of a task that has none any more. */
 export const DONE = -1;
@@ -370,17 +371,12 @@ export class Execution {
   }
 
   #grow(): void {
-    const size = this.task.length * 2;
-    const wider = <A extends Int32Array | Uint8Array>(from: A, to: A): A => {
-      to.set(from);
-      return to;
-    };
-    this.task = wider(this.task, new Int32Array(size));
-    this.step = wider(this.step, new Int32Array(size));
-    this.access = wider(this.access, new Int32Array(size));
-    this.fence = wider(this.fence, new Int32Array(size));
-    this.exchange = wider(this.exchange, new Uint8Array(size));
-    this.exchangeLo = wider(this.exchangeLo, new Int32Array(size));
-    this.exchangeHi = wider(this.exchangeHi, new Int32Array(size));
+    this.task = wider(this.task);
+    this.step = wider(this.step);
+    this.access = wider(this.access);
+    this.fence = wider(this.fence);
+    this.exchange = wider(this.exchange);
+    this.exchangeLo = wider(this.exchangeLo);
+    this.exchangeHi = wider(this.exchangeHi);
   }
 }

@@ -2,9 +2,10 @@
  * The classic small programs of the literature on partial order reduction, and small locks and zap protocols, over a few
  * words. Each of their words has a granule of its own, and starts as 0.
  */
+
+import { acquire, type Program } from '../../../src/explore.ts';
 import type { Memory } from '../../../src/machine/memory.ts';
 import { type Address, read, rmw, type Task, write } from '../../../src/machine/point.ts';
-import { acquire, type Program } from '../../../src/explore.ts';
 
 /** The address of word number `i` from `base` on. */
 const word = (i: number, base = 0): Address => (2 * (base + i)) as Address;

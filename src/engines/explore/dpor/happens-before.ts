@@ -7,6 +7,7 @@ import { StepKind } from '../../../machine/point.ts';
 import { Access, isConditional } from '../access.ts';
 import type { Execution } from '../execution.ts';
 import { BufferedMemory } from '../store-buffers.ts';
+import { wider } from '../wider.ts';
 
 /** Counts of one word whose subsets are tried one by one when a waiting step is reversed with them. */
 const COUNT_SUBSETS_MAX = 8;
@@ -188,7 +189,9 @@ export class HappensBefore {
     this.#valueWithout(first, j, set);
     const odd = (step[j] >>> 4) & 1;
     const equal =
-      exchange[j] === 2 ? this.#lo === exchangeLo[j] && this.#hi === exchangeHi[j] : (odd ? this.#hi : this.#lo) === exchangeLo[j];
+      exchange[j] === 2
+        ? this.#lo === exchangeLo[j] && this.#hi === exchangeHi[j]
+        : (odd ? this.#hi : this.#lo) === exchangeLo[j];
     return (g << 2) | (equal ? Access.write : Access.read);
   }
 
@@ -273,7 +276,6 @@ export class HappensBefore {
           return;
         }
       } else if (known) {
-        continue;
       } else if (k === Access.count) {
         counts.push(e);
       } else if (this.#satisfiedWithout(e, j, null, step)) {
@@ -321,11 +323,6 @@ export class HappensBefore {
   }
 
   #grow(): void {
-    const wider = (from: Int32Array): Int32Array => {
-      const to = new Int32Array(from.length * 2);
-      to.set(from);
-      return to;
-    };
     this.seq = wider(this.seq);
     this.clock = wider(this.clock);
     this.#previousOfTask = wider(this.#previousOfTask);

@@ -16,8 +16,9 @@ import { conflict } from '../access.ts';
 import type { Execution } from '../execution.ts';
 import { judge, toFinding } from '../judge.ts';
 import type { Finding } from '../program.ts';
+import { wider } from '../wider.ts';
 import { HappensBefore } from './happens-before.ts';
-import { type Branch, insertSequence, insertSource, isWeakInitial, Sequence } from './wakeup-tree.ts';
+import { type Branch, insertSequence, insertSource, isInitial, isWeakInitial, Sequence } from './wakeup-tree.ts';
 
 export type Reduction = 'optimal' | 'source' | 'none';
 
@@ -116,7 +117,7 @@ export class TreeSearch {
   run(): RunEnd {
     const end = this.#run();
     this.#levels = end === 'preemptions' ? this.#length + 1 : this.#length;
-    if (this.reduction !== 'none') this.#reverseRaces(end === 'deadlock');
+    if (this.reduction !== 'none') this.#reverseRaces(end === 'deadlock' || end === 'blocked');
     return end;
   }
 
@@ -348,13 +349,13 @@ export class TreeSearch {
     return 'deadlock';
   }
 
-  #reverseRaces(deadlock: boolean): void {
+  #reverseRaces(stuck: boolean): void {
     const { order, execution } = this;
     const n = this.#length;
     this.#reverseAll(n);
-    if (!deadlock) return;
+    if (!stuck) return;
     for (let t = 0; t < execution.threadCount; t++) {
-      if (execution.pending[t] < 0) continue;
+      if (execution.pending[t] < 0 || execution.enabled(t)) continue;
       order.clearRaces();
       order.racesOfBlocked(n, t);
       this.#reverseAll(n);
@@ -384,11 +385,13 @@ export class TreeSearch {
       for (let k = first + 1; k < n; k++) if (!order.follows(k, first, set)) sequence.push(task[k], access[k]);
     }
     sequence.push(task[second], order.reversedAccess(first, second, set));
+    const optimal = this.reduction === 'optimal';
+    const covers = optimal ? isWeakInitial : isInitial;
     const from = first * this.#tasks;
     for (let s = from; s < from + this.#sleepCount[first]; s++) {
-      if (isWeakInitial(this.#sleepTask[s], this.#sleepAccess[s], sequence)) return;
+      if (covers(this.#sleepTask[s], this.#sleepAccess[s], sequence)) return;
     }
-    const insert = this.reduction === 'optimal' ? insertSequence : insertSource;
+    const insert = optimal ? insertSequence : insertSource;
     if (first >= this.#base) insert(this.#pending[first], sequence);
     else this.#report(first, sequence, insert);
   }
@@ -402,11 +405,6 @@ export class TreeSearch {
 
   #reserve(i: number): void {
     if (i + 2 < this.#sleepCount.length) return;
-    const wider = (from: Int32Array): Int32Array => {
-      const to = new Int32Array(from.length * 2);
-      to.set(from);
-      return to;
-    };
     this.#sleepTask = wider(this.#sleepTask);
     this.#sleepAccess = wider(this.#sleepAccess);
     this.#sleepCount = wider(this.#sleepCount);

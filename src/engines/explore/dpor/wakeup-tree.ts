@@ -6,6 +6,7 @@
  * an equivalent execution.
  */
 import { conflict } from '../access.ts';
+import { wider } from '../wider.ts';
 
 /** A step to take, and what to take after it; a branch without children leaves the rest free. */
 export interface Branch {
@@ -39,12 +40,8 @@ export class Sequence {
   }
 
   #grow(): void {
-    const task = new Int32Array(this.length * 2);
-    const access = new Int32Array(this.length * 2);
-    task.set(this.task);
-    access.set(this.access);
-    this.task = task;
-    this.access = access;
+    this.task = wider(this.task);
+    this.access = wider(this.access);
   }
 }
 
@@ -60,6 +57,16 @@ export function isWeakInitial(task: number, access: number, sequence: Sequence):
     if (conflict(accesses[i], access)) return false;
   }
   return true;
+}
+
+/** Whether the first step of `task` in the sequence, which it must have, can be moved to the front. */
+export function isInitial(task: number, access: number, sequence: Sequence): boolean {
+  const { task: tasks, access: accesses, length } = sequence;
+  for (let i = 0; i < length; i++) {
+    if (tasks[i] === task) return true;
+    if (conflict(accesses[i], access)) return false;
+  }
+  return false;
 }
 
 /**
@@ -91,11 +98,12 @@ export function insertSequence(branches: Branch[], sequence: Sequence): boolean 
 }
 
 /**
- * The same for source sets: only the first step is kept, and nothing is added where a branch is an initial already.
+ * The same for source sets: only the first step is kept, and nothing is added where a branch is an initial already. (A weak
+ * initial would not do: it is the rest of the sequence, which is not kept, that would make up for the difference.)
  * @returns whether anything was added
  */
 export function insertSource(branches: Branch[], sequence: Sequence): boolean {
-  for (const b of branches) if (isWeakInitial(b.task, b.access, sequence)) return false;
+  for (const b of branches) if (isInitial(b.task, b.access, sequence)) return false;
   branches.push({ task: sequence.task[0], access: sequence.access[0], children: [] });
   return true;
 }

@@ -6,6 +6,7 @@
 import { InvariantError } from '../../../machine/invariant.ts';
 import type { Execution } from '../execution.ts';
 import type { Finding } from '../program.ts';
+import { wider } from '../wider.ts';
 import type { Outcome, Scheduler } from './scheduler.ts';
 
 export class DeterminismCheck implements Scheduler {
@@ -52,7 +53,8 @@ export class DeterminismCheck implements Scheduler {
     if (i >= this.#length) this.#complain(`it takes more than its ${this.#length} steps when repeated`);
     const next = this.#choices[i];
     if (next < 0) return next;
-    if (count !== this.#counts[i]) this.#complain(`${this.#counts[i]} tasks were enabled at step ${i}, and ${count} when repeated`);
+    if (count !== this.#counts[i])
+      this.#complain(`${this.#counts[i]} tasks were enabled at step ${i}, and ${count} when repeated`);
     if ((execution.pending[next] ?? 0) !== this.#steps[i]) {
       this.#complain(`${execution.taskName(next)} announces another step at step ${i} when repeated`);
     }
@@ -70,7 +72,9 @@ export class DeterminismCheck implements Scheduler {
       this.#repeating = false;
       if (this.#at !== this.#length) this.#complain(`it ends after ${this.#at} of its ${this.#length} steps when repeated`);
       if (outcome !== this.#outcome || (finding?.rule ?? '') !== this.#rule) {
-        this.#complain(`it ${this.#outcome} (${this.#rule || 'no finding'}), and ${outcome} (${finding?.rule ?? 'no finding'}) when repeated`);
+        this.#complain(
+          `it ${this.#outcome} (${this.#rule || 'no finding'}), and ${outcome} (${finding?.rule ?? 'no finding'}) when repeated`,
+        );
       }
       if (execution.memory.hash() !== this.#state) this.#complain('it leaves another final state when repeated');
       return;
@@ -94,11 +98,6 @@ export class DeterminismCheck implements Scheduler {
   }
 
   #grow(): void {
-    const wider = (from: Int32Array): Int32Array => {
-      const to = new Int32Array(from.length * 2);
-      to.set(from);
-      return to;
-    };
     this.#choices = wider(this.#choices);
     this.#counts = wider(this.#counts);
     this.#steps = wider(this.#steps);
