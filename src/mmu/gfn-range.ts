@@ -20,6 +20,7 @@ import { kvmTdpMmuUnmapGfnRange } from './zap-leafs.ts';
 /** Unmaps [start, end). Returns whether a flush is owed before mmu_lock is dropped. */
 export function* unmapGfnRange(kvm: Kvm, slot: Memslot, start: Gfn, end: Gfn, flush: boolean, mayBlock: boolean): Task<boolean> {
   kvm.trace?.operation('unmap_gfn_range');
+  if (kvm.backend !== null) return yield* kvm.backend.unmapGfnRange(kvm, slot, start, end, flush, mayBlock);
   return yield* kvmTdpMmuUnmapGfnRange(kvm, slot.asId, start, end, mayBlock, flush);
 }
 
@@ -48,6 +49,7 @@ function* eachLeaf(kvm: Kvm, slot: Memslot, start: Gfn, end: Gfn, handler: LeafH
 /** Makes the leaves of [start, end) old. Returns whether one was young. No flush: later users expect stale translations. */
 export function* ageGfnRange(kvm: Kvm, slot: Memslot, start: Gfn, end: Gfn): Task<boolean> {
   kvm.trace?.operation('age_gfn_range');
+  if (kvm.backend !== null) return yield* kvm.backend.ageGfnRange(kvm, slot, start, end);
   return yield* eachLeaf(kvm, slot, start, end, ageLeaf);
 }
 
@@ -73,6 +75,7 @@ function* ageLeaf(kvm: Kvm, iter: TdpIter): Task<boolean> {
 
 /** Whether a leaf of [start, end) is young. Changes nothing. */
 export function* testAgeGfnRange(kvm: Kvm, slot: Memslot, start: Gfn, end: Gfn): Task<boolean> {
+  if (kvm.backend !== null) return yield* kvm.backend.testAgeGfnRange(kvm, slot, start, end);
   return yield* eachLeaf(kvm, slot, start, end, testAgeLeaf);
 }
 

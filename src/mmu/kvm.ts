@@ -22,6 +22,7 @@ import { KERNELS, type KernelGeneration, type KernelName } from './generation.ts
 import type { Host } from './host.ts';
 import { Geometry, type Level } from './level.ts';
 import type { MemslotLookup } from './memslot-lookup.ts';
+import type { MmuBackend } from './mmu-backend.ts';
 import { MmuPages } from './mmu-page.ts';
 import { PARAM_WORDS, Params } from './params.ts';
 import { SpteLayout } from './spte.ts';
@@ -129,6 +130,8 @@ export interface KvmOptions {
   readonly thread: Thread;
   readonly host: Host;
   readonly slots: MemslotLookup;
+  /** The MMU that takes the TDP MMU's place, if any. */
+  readonly backend?: MmuBackend | null;
   readonly trace?: MmuTrace | null;
   readonly bugs?: BugSwitches;
 }
@@ -147,6 +150,7 @@ export class Kvm {
   readonly host: Host;
   readonly slots: MemslotLookup;
   readonly trace: MmuTrace | null;
+  readonly backend: MmuBackend | null;
   readonly bugs: BugSwitches;
   readonly counters: Float64Array;
 
@@ -173,6 +177,7 @@ export class Kvm {
     this.host = options.host;
     this.slots = options.slots;
     this.trace = options.trace ?? null;
+    this.backend = options.backend ?? null;
     this.bugs = options.bugs ?? NO_BUGS;
     this.generation = KERNELS[config.kernel];
     this.geometry = new Geometry(config);

@@ -22,6 +22,10 @@ const highestBit = (w: Word64): number => (w.hi !== 0 ? 63 - Math.clz32(w.hi) : 
  */
 export function* kvmArchMmuEnableLogDirtyPtMasked(kvm: Kvm, slot: Memslot, offset: number, mask: Word64): Task<void> {
   if (kvm.bugs['harvest-under-read-lock-vs-make-spte'] !== true) assertMmuLockHeldWrite(kvm);
+  if (kvm.backend !== null) {
+    yield* kvm.backend.enableLogDirtyPtMasked(kvm, slot, offset, mask);
+    return;
+  }
   const base = asGfn(slot.baseGfn + offset);
   if (kvm.params.initiallySet) {
     const first = asGfn(base + lowestBit(mask));

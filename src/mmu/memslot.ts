@@ -31,6 +31,8 @@ export interface Memslot {
   readonly dirtyBitmap: Address;
   /** 32-bit words of one half of the bitmap: even. */
   readonly bitmapWords: number;
+  /** The rmap-based MMU only: first word of the reverse maps, by level from 1 (arch.rmap). */
+  readonly rmaps?: readonly Address[];
 }
 
 export function slotLogsDirty(slot: Memslot): boolean {

@@ -3,18 +3,14 @@
  * is_page_fault_stale in arch/x86/kvm/mmu/mmu.c).
  */
 import { Cost } from '../machine/cost.ts';
-import { topupPageCache } from '../machine/page-cache.ts';
 import { read, spend, type Task } from '../machine/point.ts';
-import { rcuProcessCallbacks } from '../machine/rcu.ts';
 import { srcuReadLock, srcuReadUnlock } from '../machine/srcu.ts';
 import { MmuCounter } from './counters.ts';
 import { fastPageFault } from './fast-page-fault.ts';
-import { FaultinResult } from './host.ts';
-import { InvalidateRetry, mmuInvalidateRetryGfn, mmuInvalidateRetryGfnUnsafe, mmuInvalidateSeq } from './invalidate.ts';
+import { ENOMEM, kvmFaultinPfn, staleRange, topupMemoryCaches } from './faultin.ts';
 import type { Kvm } from './kvm.ts';
 import { type Gfn, PG_LEVEL_4K } from './level.ts';
-import { kvmTdpMmuMap, NOSLOT_PFN } from './map.ts';
-import { SlotFlag } from './memslot.ts';
+import { kvmTdpMmuMap } from './map.ts';
 import { handleMmioPageFault } from './mmio.ts';
 import { mmuReadLock, mmuReadUnlock } from './mmu-lock.ts';
 import { PageHeader, roleInvalid } from './mmu-page.ts';
@@ -25,8 +21,6 @@ import type { VcpuMmu } from './vcpu-mmu.ts';
 
 /** How a fault ended for the vCPU's run loop: a {@link RetPf}, or a negative errno that KVM_RUN returns. */
 export type FaultOutcome = number;
-export const EFAULT = 14;
-export const ENOMEM = 12;
 
 const RETRY_COUNTERS: readonly number[] = [
   -1,
@@ -39,21 +33,6 @@ const RETRY_COUNTERS: readonly number[] = [
   MmuCounter.retry_cmpxchg,
   MmuCounter.retry_lost_level,
 ];
-
-/** Pages that a fault may need: one a level, and one to spare (mmu_topup_memory_caches). */
-function pagesPerFault(kvm: Kvm): number {
-  return kvm.geometry.rootLevel + 1;
-}
-
-/** Fills the vCPU's cache before any lock is taken. May sleep. Returns false where memory has run out. */
-export function* topupMemoryCaches(kvm: Kvm, vcpu: VcpuMmu): Task<boolean> {
-  const wanted = pagesPerFault(kvm);
-  if (vcpu.pageCache.pages.length >= wanted) return true;
-  if (yield* topupPageCache(vcpu.pageCache, kvm.allocator, kvm.thread, wanted)) return true;
-  // Pages that only wait for a grace period are memory, too.
-  yield* rcuProcessCallbacks(kvm.rcu, kvm.allocator, kvm.thread);
-  return yield* topupPageCache(vcpu.pageCache, kvm.allocator, kvm.thread, wanted);
-}
 
 /**
  * Handles an exit for a nested page fault.
@@ -88,7 +67,8 @@ export function* kvmMmuDoPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): T
   if (!fault.prefetch) counters[MmuCounter.pf_taken]++;
   yield spend(Cost.faultPath);
   fault.slot = yield* kvm.slots.find(kvm, fault.asId, fault.gfn);
-  const result = yield* kvmTdpMmuPageFault(kvm, vcpu, fault);
+  const { backend } = kvm;
+  const result = yield* backend === null ? kvmTdpMmuPageFault(kvm, vcpu, fault) : backend.pageFault(kvm, vcpu, fault);
   if (result < 0) {
     counters[MmuCounter.pf_error]++;
     return result;
@@ -128,43 +108,11 @@ export function* kvmTdpMmuPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): 
   return result;
 }
 
-/** Looks the PFN up in the host; notes the invalidation sequence first, so that one that comes between is seen later. */
-function* kvmFaultinPfn(kvm: Kvm, fault: PageFault): Task<FaultOutcome> {
-  const { slot } = fault;
-  fault.mmuSeq = yield* mmuInvalidateSeq(kvm);
-  if (slot === null) {
-    fault.pfn = NOSLOT_PFN;
-    fault.mapWritable = false;
-    return kvm.params.get('mmioCaching') !== 0 ? RetPf.continue : RetPf.emulate;
-  }
-  if ((slot.flags & SlotFlag.invalid) !== 0 && kvm.bugs['fault-uses-invalid-memslot'] !== true) {
-    fault.retryReason = RetryReason.slotInvalid;
-    return RetPf.retry;
-  }
-  if (yield* unlockedRetry(kvm, fault)) return RetPf.retry;
-  if (fault.write && (slot.flags & SlotFlag.readonly) !== 0) return RetPf.emulate;
-  if ((yield* kvm.host.faultin(kvm, fault)) === FaultinResult.error) return -EFAULT;
-  if ((slot.flags & SlotFlag.readonly) !== 0) fault.mapWritable = false;
-  if (yield* unlockedRetry(kvm, fault)) return RetPf.retry;
-  return RetPf.continue;
-}
-
-/** The test without the lock: an invalidation of the gfn is under way, so queueing for mmu_lock would only disturb it. */
-function* unlockedRetry(kvm: Kvm, fault: PageFault): Task<boolean> {
-  if (!kvm.generation.unlockedRetryTest || kvm.bugs['fault-contends-lock-during-invalidate'] === true) return false;
-  if (!(yield* mmuInvalidateRetryGfnUnsafe(kvm, fault.mmuSeq, fault.gfn))) return false;
-  fault.retryReason = RetryReason.unlockedInvalidate;
-  return true;
-}
-
 /** Whether what the fault looked up may be outdated (is_page_fault_stale). mmu_lock is held. */
 function* pageFaultStaleReason(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<RetryReason> {
   const role = kvm.memory.load32(yield read(kvm.pages.word(vcpu.root, PageHeader.role)));
   if (roleInvalid(role) && kvm.bugs['fault-installs-into-invalidated-root'] !== true) return RetryReason.staleRoot;
-  if (fault.slot === null) return RetryReason.none;
-  const retry = yield* mmuInvalidateRetryGfn(kvm, fault.mmuSeq, fault.gfn);
-  if (retry === InvalidateRetry.no) return RetryReason.none;
-  return retry === InvalidateRetry.inRange ? RetryReason.staleRange : RetryReason.staleSeq;
+  return yield* staleRange(kvm, fault);
 }
 
 /**

@@ -8,12 +8,12 @@ import { takeFromCache } from '../machine/page-cache.ts';
 import { own, read, type Task } from '../machine/point.ts';
 import { spinLock, spinUnlock } from '../machine/spinlock.ts';
 import { MmuCounter } from './counters.ts';
+import { topupMemoryCaches } from './faultin.ts';
 import type { Kvm } from './kvm.ts';
 import { asGfn } from './level.ts';
 import { initSp } from './link-sp.ts';
 import { mmuLock, mmuUnlock } from './mmu-lock.ts';
 import { PageHeader, packRole, roleInvalid } from './mmu-page.ts';
-import { topupMemoryCaches } from './page-fault.ts';
 import { kvmTdpMmuGetRoot, kvmTdpMmuPutRoot, linkRoot, nextRootNoRef, RootTypes } from './roots.ts';
 import { Site } from './site.ts';
 import { Access } from './spte.ts';
@@ -75,7 +75,8 @@ function* makeRoot(kvm: Kvm, vcpu: VcpuMmu, role: number): Task<number> {
 export function* kvmMmuReload(kvm: Kvm, vcpu: VcpuMmu): Task<boolean> {
   if (vcpu.root !== 0) return true;
   if (!(yield* topupMemoryCaches(kvm, vcpu))) return false;
-  vcpu.root = yield* kvmTdpMmuAllocRoot(kvm, vcpu);
+  const { backend } = kvm;
+  vcpu.root = yield* backend === null ? kvmTdpMmuAllocRoot(kvm, vcpu) : backend.allocRoot(kvm, vcpu, rootRole(kvm, vcpu));
   kvm.counters[MmuCounter.root_loads]++;
   kvm.trace?.operation('load_root');
   vcpu.onLoadRoot(vcpu.root);
@@ -83,12 +84,18 @@ export function* kvmMmuReload(kvm: Kvm, vcpu: VcpuMmu): Task<boolean> {
 }
 
 function* isObsolete(kvm: Kvm, root: number): Task<boolean> {
+  if (kvm.backend !== null) return yield* kvm.backend.isObsolete(kvm, root);
   return roleInvalid(kvm.memory.load32(yield read(kvm.pages.word(root, PageHeader.role))));
 }
 
 /** Drops the current root and the cached ones as far as `which` says; mmu_lock is taken once for all of them. */
 function* freeRoots(kvm: Kvm, vcpu: VcpuMmu, roots: readonly number[]): Task<void> {
   if (roots.length === 0) return;
+  if (kvm.backend !== null) {
+    yield* kvm.backend.freeRoots(kvm, roots);
+    if (vcpu.root === 0) vcpu.onLoadRoot(0);
+    return;
+  }
   const shared = kvm.generation.rootAllocLock === 'read';
   yield* mmuLock(kvm, shared, Site.kvm_mmu_unload);
   for (const root of roots) yield* kvmTdpMmuPutRoot(kvm, root);

@@ -5,7 +5,7 @@
  * A root is on the list as long as it has references; its own vCPUs hold some, the MMU holds one until the root is
  * invalidated, and a walk over the roots holds one of the root that it is at, because it may drop mmu_lock there.
  */
-import { invariant } from '../machine/invariant.ts';
+import { InvariantError } from '../machine/invariant.ts';
 import { read, rmw, type Task, write } from '../machine/point.ts';
 import { callRcu, rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { spinLock, spinUnlock } from '../machine/spinlock.ts';
@@ -41,13 +41,11 @@ export function* kvmTdpMmuGetRoot(kvm: Kvm, root: number): Task<boolean> {
 /** Gives a reference back; with the last one the root leaves the list, and is freed after a grace period. */
 export function* kvmTdpMmuPutRoot(kvm: Kvm, root: number): Task<void> {
   const old = kvm.memory.add32(yield rmw(kvm.pages.word(root, PageHeader.rootCount)), -1);
-  invariant(old > 0, 'root-refcount-underflow', `root ${root} was put with ${old} references`);
+  if (old <= 0) throw new InvariantError('root-refcount-underflow', `root ${root} was put with ${old} references`);
   if (old > 1) return;
-  invariant(
-    (yield* rootIsInvalid(kvm, root)) || kvm.generation.zapRootOnLastPut || kvm.bugs['root-freed-on-every-unload'] === true,
-    'last-put-of-valid-root',
-    `the last reference of root ${root} was put while it is valid`,
-  );
+  const mayBeValid = kvm.generation.zapRootOnLastPut || kvm.bugs['root-freed-on-every-unload'] === true;
+  if (!mayBeValid && !(yield* rootIsInvalid(kvm, root)))
+    throw new InvariantError('last-put-of-valid-root', `the last reference of root ${root} was put while it is valid`);
   yield* spinLock(kvm.pagesLock, kvm.thread, Site.kvm_tdp_mmu_put_root);
   yield* unlinkRoot(kvm, root);
   yield* spinUnlock(kvm.pagesLock, kvm.thread);
@@ -72,7 +70,7 @@ function* unlinkRoot(kvm: Kvm, root: number): Task<void> {
   let link = kvm.word(KvmWord.roots);
   for (;;) {
     const at = memory.load32(yield read(link));
-    invariant(at !== 0, 'root-not-listed', `root ${root} is not on the list of roots`);
+    if (at === 0) throw new InvariantError('root-not-listed', `root ${root} is not on the list of roots`);
     if (at === root) break;
     link = pages.word(at, PageHeader.rootNext);
   }

@@ -6,7 +6,7 @@
  * where mmu_lock is held for read, `setSpte` where it is held for write.
  */
 import { Cost } from '../machine/cost.ts';
-import { invariant } from '../machine/invariant.ts';
+import { InvariantError } from '../machine/invariant.ts';
 import { freePage, PageState } from '../machine/page-allocator.ts';
 import { type Address, relax, rmw, spend, type Task } from '../machine/point.ts';
 import { callRcu } from '../machine/rcu.ts';
@@ -41,11 +41,11 @@ export const UpdateKind = {
 export function* tryCmpxchgSpte(kvm: Kvm, iter: TdpIter, next: Spte, kind: number): Task<boolean> {
   assertNotYielded(iter);
   const { bugs, spte } = kvm;
-  invariant(
-    !spte.isFrozen(iter.oldSpte) || bugs['install-over-frozen'] === true,
-    'cmpxchg-over-frozen',
-    `a frozen SPTE at gfn ${iter.gfn}, level ${iter.level}, was about to be replaced by another thread`,
-  );
+  if (spte.isFrozen(iter.oldSpte) && bugs['install-over-frozen'] !== true)
+    throw new InvariantError(
+      'cmpxchg-over-frozen',
+      `a frozen SPTE at gfn ${iter.gfn}, level ${iter.level}, was about to be replaced by another thread`,
+    );
   kvm.counters[kind]++;
   const seen = kvm.memory.cmpxchg64(yield rmw(iter.sptep), iter.oldSpte, next);
   if (seen === iter.oldSpte) return true;
@@ -66,11 +66,11 @@ export function* setSpteAtomic(kvm: Kvm, iter: TdpIter, next: Spte, kind: number
 /** Sets an SPTE with mmu_lock held for write. Returns the value that was replaced. */
 export function* setSpte(kvm: Kvm, asId: number, sptep: Address, old: Spte, next: Spte, gfn: Gfn, level: Level): Task<Spte> {
   assertMmuLockHeldWrite(kvm);
-  invariant(
-    !kvm.spte.isFrozen(old) && !kvm.spte.isFrozen(next),
-    'set-frozen-exclusive',
-    `an SPTE was to be set from or to the frozen value under the write lock (gfn ${gfn}, level ${level})`,
-  );
+  if (kvm.spte.isFrozen(old) || kvm.spte.isFrozen(next))
+    throw new InvariantError(
+      'set-frozen-exclusive',
+      `an SPTE was to be set from or to the frozen value under the write lock (gfn ${gfn}, level ${level})`,
+    );
   const seen = yield* writeSpte(kvm, sptep, old, next, level);
   yield* handleChangedSpte(kvm, asId, gfn, seen, next, level, false);
   return seen;
@@ -128,21 +128,21 @@ export function* handleChangedSpte(
   const wasLeaf = wasPresent && isLastSpte(old, level);
   const isLeaf = isPresent && isLastSpte(next, level);
   const pfnChanged = wasLeaf && isLeaf && sptePfn(old) !== sptePfn(next);
-  invariant(
-    !pfnChanged || kvm.generation.changePte,
-    'leaf-pfn-changed',
-    `a leaf went straight from ${old} to ${next} (gfn ${gfn}, level ${level}): no flush lies between the two pages`,
-  );
+  if (pfnChanged && !kvm.generation.changePte)
+    throw new InvariantError(
+      'leaf-pfn-changed',
+      `a leaf went straight from ${old} to ${next} (gfn ${gfn}, level ${level}): no flush lies between the two pages`,
+    );
   if (equal64(old, next)) return;
   yield spend(Cost.spteChange);
   kvm.trace?.spteChanged(asId, gfn, level, old, next);
   if (isLeaf) kvm.spte.checkWritableInvariants(next);
   if (!wasPresent && !isPresent) {
-    invariant(
-      kvm.spte.isMmio(old) || kvm.spte.isMmio(next) || kvm.spte.isFrozen(next),
-      'nonpresent-to-nonpresent',
-      `SPTE went from ${old} to ${next}, neither present, MMIO nor frozen (gfn ${gfn}, level ${level})`,
-    );
+    if (!kvm.spte.isMmio(old) && !kvm.spte.isMmio(next) && !kvm.spte.isFrozen(next))
+      throw new InvariantError(
+        'nonpresent-to-nonpresent',
+        `SPTE went from ${old} to ${next}, neither present, MMIO nor frozen (gfn ${gfn}, level ${level})`,
+      );
     return;
   }
   if (isLeaf !== wasLeaf) yield* addVmStat(kvm, pagesStat(level), isLeaf ? 1 : -1);

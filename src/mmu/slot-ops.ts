@@ -16,6 +16,7 @@ import { kvmTdpMmuClearDirtySlot, kvmTdpMmuWrprotSlot } from './write-protect.ts
 
 /** Splits the slot's huge pages down to `target`. No flush: translations stay the same. */
 export function* kvmMmuSlotTrySplitHugePages(kvm: Kvm, slot: Memslot, target: Level): Task<void> {
+  if (kvm.backend !== null) return;
   yield* mmuReadLock(kvm, Site.kvm_tdp_mmu_try_split_huge_pages);
   yield* kvmTdpMmuTrySplitHugePages(kvm, slot, slot.baseGfn, slotEnd(slot), target, true);
   yield* mmuReadUnlock(kvm);
@@ -23,6 +24,7 @@ export function* kvmMmuSlotTrySplitHugePages(kvm: Kvm, slot: Memslot, target: Le
 
 /** Write-protects the slot's leaves at or above `minLevel`. Returns whether one was writable; the caller flushes. */
 export function* kvmMmuSlotRemoveWriteAccess(kvm: Kvm, slot: Memslot, minLevel: Level): Task<boolean> {
+  if (kvm.backend !== null) return yield* kvm.backend.slotRemoveWriteAccess(kvm, slot, minLevel);
   yield* mmuReadLock(kvm, Site.kvm_mmu_slot_remove_write_access);
   const changed = yield* kvmTdpMmuWrprotSlot(kvm, slot, minLevel);
   yield* mmuReadUnlock(kvm);
@@ -31,6 +33,7 @@ export function* kvmMmuSlotRemoveWriteAccess(kvm: Kvm, slot: Memslot, minLevel: 
 
 /** Clears the dirty-tracking bit of all the slot's leaves. Returns whether one had it; the caller flushes. */
 export function* kvmMmuSlotLeafClearDirty(kvm: Kvm, slot: Memslot): Task<boolean> {
+  if (kvm.backend !== null) return yield* kvm.backend.slotLeafClearDirty(kvm, slot);
   yield* mmuReadLock(kvm, Site.kvm_mmu_slot_leaf_clear_dirty);
   const changed = yield* kvmTdpMmuClearDirtySlot(kvm, slot);
   yield* mmuReadUnlock(kvm);
@@ -39,6 +42,10 @@ export function* kvmMmuSlotLeafClearDirty(kvm: Kvm, slot: Memslot): Task<boolean
 
 /** Lets huge pages come back where the slot's tables allow them: by zapping, or in place from 6.13 on. */
 export function* kvmMmuZapCollapsibleSptes(kvm: Kvm, slot: Memslot): Task<void> {
+  if (kvm.backend !== null) {
+    yield* kvm.backend.slotZapCollapsible(kvm, slot);
+    return;
+  }
   yield* mmuReadLock(kvm, Site.kvm_mmu_zap_collapsible_sptes);
   if (kvm.generation.recoverHugePages === 'in-place') yield* kvmTdpMmuRecoverHugePages(kvm, slot);
   else yield* kvmTdpMmuZapCollapsibleSptes(kvm, slot);

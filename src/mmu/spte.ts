@@ -5,7 +5,7 @@
  * only place that knows bits. Left out: encryption masks (SME C-bit, TDX shared bit) and the L1TF protection of
  * non-present bits, which no operation of the model can tell from a plain PFN.
  */
-import { invariant } from '../machine/invariant.ts';
+import { InvariantError } from '../machine/invariant.ts';
 import { and64, andNot64, any64, bit64, equal64, or64, Word64, ZERO64 } from '../machine/word64.ts';
 import type { KernelGeneration } from './generation.ts';
 import { type Gfn, type Level, type Pfn, PG_LEVEL_4K } from './level.ts';
@@ -222,7 +222,8 @@ export class SpteLayout {
     const { mask, shift } = this.format.accessTrack;
     // The saved bits are R and X, so a shift by 54 lands in the high half at 22.
     const saved = new Word64(0, (spte.lo & mask.lo) << (shift - 32));
-    invariant(!any64(spte, new Word64(0, mask.lo << (shift - 32))), 'access-track-saved', `saved bits set in ${spte}`);
+    if (any64(spte, new Word64(0, mask.lo << (shift - 32))))
+      throw new InvariantError('access-track-saved', `saved bits set in ${spte}`);
     return or64(andNot64(spte, this.#protection), saved);
   }
 
@@ -277,7 +278,7 @@ export class SpteLayout {
    * the huge bit, and executable again where only the huge page had to lose that.
    */
   makeSplitChild(huge: Spte, level: Level, pages: number, roleExec: boolean): Spte {
-    invariant(isShadowPresentLeaf(huge, level), 'split-not-huge', `split of ${huge} at level ${level}`);
+    if (!isShadowPresentLeaf(huge, level)) throw new InvariantError('split-not-huge', `split of ${huge} at level ${level}`);
     const pfn = pfnBits((sptePfn(huge) + pages) as Pfn);
     let lo = (huge.lo & ~PFN_LO) | pfn.lo;
     let hi = (huge.hi & ~PFN_HI) | pfn.hi;
@@ -293,7 +294,7 @@ export class SpteLayout {
 
   /** The huge leaf over a table whose child leaf is `small` (make_huge_spte, 6.13). */
   makeHuge(small: Spte, level: Level, index: number, span: number): Spte {
-    invariant(isShadowPresent(small), 'huge-from-nonpresent', `huge leaf from ${small}`);
+    if (!isShadowPresent(small)) throw new InvariantError('huge-from-nonpresent', `huge leaf from ${small}`);
     const pfn = pfnBits((sptePfn(small) - index * span) as Pfn);
     let lo = (small.lo & ~PFN_LO) | pfn.lo | PS;
     let hi = (small.hi & ~PFN_HI) | pfn.hi;
@@ -328,9 +329,10 @@ export class SpteLayout {
   /** Breaks the run where a leaf's writable bits form a combination that KVM never makes (check_spte_writable_invariants). */
   checkWritableInvariants(spte: Spte): void {
     if (this.isMmuWritable(spte)) {
-      invariant(this.isHostWritable(spte), 'mmu-writable-not-host-writable', `${spte} is MMU-writable, not host-writable`);
+      if (!this.isHostWritable(spte))
+        throw new InvariantError('mmu-writable-not-host-writable', `${spte} is MMU-writable, not host-writable`);
     } else {
-      invariant(!isWritable(spte), 'writable-not-mmu-writable', `${spte} is writable, not MMU-writable`);
+      if (isWritable(spte)) throw new InvariantError('writable-not-mmu-writable', `${spte} is writable, not MMU-writable`);
     }
   }
 

@@ -6,7 +6,7 @@
  * treats the flush it owed as done.
  */
 import { Cost } from '../machine/cost.ts';
-import { invariant } from '../machine/invariant.ts';
+import { InvariantError } from '../machine/invariant.ts';
 import { spend, type Task } from '../machine/point.ts';
 import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { MmuCounter } from './counters.ts';
@@ -25,7 +25,7 @@ import { tdpIterRestart } from './tdp-iter.ts';
  */
 export function* tdpMmuIterCondResched(kvm: Kvm, iter: TdpIter, flush: boolean, shared: boolean): Task<boolean> {
   assertMmuLockMode(kvm, shared);
-  invariant(!iter.yielded, 'yield-after-yield', 'a walk tested for yielding twice without moving on');
+  if (iter.yielded) throw new InvariantError('yield-after-yield', 'a walk tested for yielding twice without moving on');
   kvm.counters[MmuCounter.resched_tests]++;
   const { bugs, generation } = kvm;
   const progressed = iter.goal !== iter.yieldedGfn || bugs['tdp-iter-no-forward-progress'] === true;
@@ -45,7 +45,8 @@ export function* tdpMmuIterCondResched(kvm: Kvm, iter: TdpIter, flush: boolean, 
   yield* mmuLock(kvm, shared, Site.tdp_mmu_iter_cond_resched);
   yield* rcuReadLock(kvm.rcu, kvm.thread);
 
-  invariant(iter.gfn <= iter.goal, 'walk-went-back', `yielded at gfn ${iter.gfn}, beyond the goal ${iter.goal}`);
+  if (iter.gfn > iter.goal)
+    throw new InvariantError('walk-went-back', `yielded at gfn ${iter.gfn}, beyond the goal ${iter.goal}`);
   iter.yielded = true;
   if (bugs['tdp-iter-advance-after-restart'] === true) {
     yield* tdpIterRestart(kvm, iter);

@@ -134,6 +134,7 @@ function* clearDirtyPtMasked(kvm: Kvm, root: number, gfn: Gfn, wanted: Word64, w
 export function* kvmTdpMmuWriteProtectGfn(kvm: Kvm, slot: Memslot, gfn: Gfn, minLevel: Level): Task<boolean> {
   assertMmuLockHeldWrite(kvm);
   kvm.trace?.writeProtectGfn(gfn, minLevel);
+  if (kvm.backend !== null) return yield* kvm.backend.writeProtectGfn(kvm, slot, gfn, minLevel);
   const { valid } = RootTypes;
   let changed = false;
   for (let root = yield* nextRootNoRef(kvm, 0, valid, slot.asId); root !== 0; ) {

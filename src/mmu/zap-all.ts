@@ -6,11 +6,11 @@ import { assertMutexHeld } from '../machine/mutex.ts';
 import { read, type Task, write } from '../machine/point.ts';
 import { makeAllVcpusRequest, Request } from '../machine/tlb-shootdown.ts';
 import { kvmFlushRemoteTlbs } from './flush.ts';
+import { unmapGfnRange } from './gfn-range.ts';
 import { type Kvm, KvmWord } from './kvm.ts';
 import { type Memslot, slotEnd } from './memslot.ts';
 import { mmuWriteLock, mmuWriteUnlock } from './mmu-lock.ts';
 import { Site } from './site.ts';
-import { kvmTdpMmuUnmapGfnRange } from './zap-leafs.ts';
 import { kvmTdpMmuInvalidateAllRoots, kvmTdpMmuZapAll, kvmTdpMmuZapInvalidatedRoots } from './zap-root.ts';
 
 /**
@@ -19,6 +19,10 @@ import { kvmTdpMmuInvalidateAllRoots, kvmTdpMmuZapAll, kvmTdpMmuZapInvalidatedRo
  */
 export function* kvmMmuZapAllFast(kvm: Kvm): Task<void> {
   assertMutexHeld(kvm.slotsLock, kvm.thread);
+  if (kvm.backend !== null) {
+    yield* kvm.backend.zapAllFast(kvm);
+    return;
+  }
   yield* mmuWriteLock(kvm, Site.kvm_mmu_zap_all_fast);
   kvm.trace?.operation('kvm_mmu_zap_all_fast');
   const generation = kvm.word(KvmWord.validGen);
@@ -32,6 +36,10 @@ export function* kvmMmuZapAllFast(kvm: Kvm): Task<void> {
 
 /** Zaps everything because the process's address space goes away. */
 export function* kvmMmuZapAll(kvm: Kvm): Task<void> {
+  if (kvm.backend !== null) {
+    yield* kvm.backend.zapAll(kvm);
+    return;
+  }
   yield* mmuWriteLock(kvm, Site.kvm_mmu_zap_all);
   kvm.trace?.operation('zap_all');
   yield* kvmTdpMmuZapAll(kvm);
@@ -41,14 +49,14 @@ export function* kvmMmuZapAll(kvm: Kvm): Task<void> {
 /** Zaps only the leaves of the slot that goes away (KVM_X86_QUIRK_SLOT_ZAP_ALL off). */
 export function* kvmMmuZapMemslot(kvm: Kvm, slot: Memslot): Task<void> {
   yield* mmuWriteLock(kvm, Site.kvm_mmu_zap_all_fast);
-  kvm.trace?.operation('unmap_gfn_range');
-  const flush = yield* kvmTdpMmuUnmapGfnRange(kvm, slot.asId, slot.baseGfn, slotEnd(slot), true, false);
+  const flush = yield* unmapGfnRange(kvm, slot, slot.baseGfn, slotEnd(slot), false, true);
   if (flush) yield* kvmFlushRemoteTlbs(kvm);
   yield* mmuWriteUnlock(kvm);
 }
 
 /** The end of the MMU: no vCPU is left; what is left of the roots goes (kvm_mmu_uninit_tdp_mmu). */
 export function* kvmMmuUninitTdpMmu(kvm: Kvm): Task<void> {
+  if (kvm.backend !== null) return;
   yield* kvmTdpMmuInvalidateAllRoots(kvm);
   yield* kvmTdpMmuZapInvalidatedRoots(kvm, true);
 }

@@ -5,9 +5,10 @@
 import { Cost } from '../machine/cost.ts';
 import { own, read, spend, type Task } from '../machine/point.ts';
 import { enterGuest, leaveGuest, Request, takeRequests } from '../machine/tlb-shootdown.ts';
+import { ENOMEM } from '../mmu/faultin.ts';
 import { KvmWord } from '../mmu/kvm.ts';
 import type { Gfn } from '../mmu/level.ts';
-import { ENOMEM, kvmMmuPageFault } from '../mmu/page-fault.ts';
+import { kvmMmuPageFault } from '../mmu/page-fault.ts';
 import { RetPf } from '../mmu/page-fault-info.ts';
 import { kvmMmuFreeObsoleteRoots, kvmMmuReload, kvmMmuUnload } from '../mmu/root-load.ts';
 import { emulateAccess } from './emulate.ts';

@@ -1,0 +1,147 @@
+/**
+ * Page-table pages of the rmap-based MMU (kernel: kvm_mmu_get_page, kvm_mmu_prepare_zap_page, kvm_mmu_commit_zap_page,
+ * link_shadow_page, drop_parent_pte).
+ *
+ * Pages are found by gfn and role in a hash and kept on one list, all under mmu_lock. A page that is zapped is freed after a
+ * flush of all vCPUs, which also waits for walks without the lock (they run with the vCPU's mode saying so).
+ */
+import { freePage, markLive, PageState } from '../machine/page-allocator.ts';
+import { takeFromCache } from '../machine/page-cache.ts';
+import { type Address, own, read, type Task, write } from '../machine/point.ts';
+import { makeAllVcpusRequest, Request } from '../machine/tlb-shootdown.ts';
+import { MmuCounter } from '../mmu/counters.ts';
+import { kvmFlushRemoteTlbs } from '../mmu/flush.ts';
+import { type Kvm, KvmWord } from '../mmu/kvm.ts';
+import type { Gfn } from '../mmu/level.ts';
+import { initSp } from '../mmu/link-sp.ts';
+import { invalidRole, PageHeader, roleAdDisabled, roleInvalid, roleLevel } from '../mmu/mmu-page.ts';
+import { isLastSpte, isShadowPresent, spteToChildPage } from '../mmu/spte.ts';
+import type { VcpuMmu } from '../mmu/vcpu-mmu.ts';
+import { addVmStat, VmStat } from '../mmu/vm-stat.ts';
+import { readSpte, writeSptePlain } from '../mmu/write-spte.ts';
+import { dropSpte } from './drop-spte.ts';
+import type { Rmaps } from './rmap.ts';
+import { HASH_BUCKETS, ShadowHeader, ShadowWord } from './shadow-layout.ts';
+
+/** Pages unlinked in this hold of mmu_lock that wait for the flush (the kernel's invalid_list). */
+export type InvalidList = number[];
+
+function bucket(rmaps: Rmaps, gfn: Gfn): Address {
+  const folded = (gfn ^ Math.floor(gfn / HASH_BUCKETS)) & (HASH_BUCKETS - 1);
+  return (rmaps.layout.hash + folded) as Address;
+}
+
+const header = (kvm: Kvm, page: number, word: number): Address => kvm.pages.word(page, word);
+
+function* load(kvm: Kvm, a: Address): Task<number> {
+  return kvm.memory.load32(yield read(a));
+}
+
+function* store(kvm: Kvm, a: Address, value: number): Task<void> {
+  kvm.memory.store32(yield write(a), value);
+}
+
+/** Whether the page was made before everything was last zapped (is_obsolete_sp). */
+export function* isObsoleteSp(kvm: Kvm, page: number): Task<boolean> {
+  if (roleInvalid(yield* load(kvm, header(kvm, page, PageHeader.role)))) return true;
+  return (yield* load(kvm, header(kvm, page, ShadowHeader.validGen))) !== (yield* load(kvm, kvm.word(KvmWord.validGen)));
+}
+
+/** The page for `gfn` with `role`: found in the hash, or new. */
+export function* getPage(kvm: Kvm, rmaps: Rmaps, vcpu: VcpuMmu, gfn: Gfn, role: number): Task<number> {
+  const head = bucket(rmaps, gfn);
+  for (let page = yield* load(kvm, head); page !== 0; page = yield* load(kvm, header(kvm, page, ShadowHeader.hashNext))) {
+    const same = kvm.pages.gfn(page) === gfn && (yield* load(kvm, header(kvm, page, PageHeader.role))) === role;
+    if (same && !(yield* isObsoleteSp(kvm, page))) return page;
+  }
+  const page = takeFromCache(vcpu.pageCache);
+  initSp(kvm, page, role, gfn, 0);
+  kvm.memory.store32(own(header(kvm, page, ShadowHeader.parents)), 0);
+  kvm.memory.store32(own(header(kvm, page, ShadowHeader.validGen)), yield* load(kvm, kvm.word(KvmWord.validGen)));
+  markLive(kvm.allocator, kvm.thread, page);
+  yield* store(kvm, header(kvm, page, ShadowHeader.hashNext), yield* load(kvm, head));
+  yield* store(kvm, head, page);
+  yield* linkActive(kvm, rmaps, page);
+  yield* addVmStat(kvm, VmStat.tdpMmuPages, 1);
+  return page;
+}
+
+function* linkActive(kvm: Kvm, rmaps: Rmaps, page: number): Task<void> {
+  const head = rmaps.layout.word(ShadowWord.activeHead);
+  const first = yield* load(kvm, head);
+  yield* store(kvm, header(kvm, page, ShadowHeader.activeNext), first);
+  yield* store(kvm, header(kvm, page, ShadowHeader.activePrev), 0);
+  if (first === 0) yield* store(kvm, rmaps.layout.word(ShadowWord.activeTail), page);
+  else yield* store(kvm, header(kvm, first, ShadowHeader.activePrev), page);
+  yield* store(kvm, head, page);
+}
+
+function* unlinkActive(kvm: Kvm, rmaps: Rmaps, page: number): Task<void> {
+  const next = yield* load(kvm, header(kvm, page, ShadowHeader.activeNext));
+  const prev = yield* load(kvm, header(kvm, page, ShadowHeader.activePrev));
+  const forward = prev === 0 ? rmaps.layout.word(ShadowWord.activeHead) : header(kvm, prev, ShadowHeader.activeNext);
+  const back = next === 0 ? rmaps.layout.word(ShadowWord.activeTail) : header(kvm, next, ShadowHeader.activePrev);
+  yield* store(kvm, forward, next);
+  yield* store(kvm, back, prev);
+}
+
+function* unhash(kvm: Kvm, rmaps: Rmaps, page: number): Task<void> {
+  let link = bucket(rmaps, kvm.pages.gfn(page));
+  for (let at = yield* load(kvm, link); at !== 0; at = yield* load(kvm, link)) {
+    if (at === page) {
+      yield* store(kvm, link, yield* load(kvm, header(kvm, page, ShadowHeader.hashNext)));
+      return;
+    }
+    link = header(kvm, at, ShadowHeader.hashNext);
+  }
+}
+
+/** Links `page` at `sptep` and remembers the parent (link_shadow_page). */
+export function* linkShadowPage(kvm: Kvm, rmaps: Rmaps, sptep: Address, page: number): Task<void> {
+  const spte = kvm.spte.makeNonleaf(page, roleAdDisabled(kvm.pages.role(page)));
+  yield* rmaps.add(header(kvm, page, ShadowHeader.parents), sptep);
+  yield* writeSptePlain(kvm, sptep, spte);
+  kvm.counters[MmuCounter.tables_linked]++;
+}
+
+/** Clears the SPTE that links `page` and forgets the parent. The page stays in the hash, for another fault to find. */
+export function* dropParentPte(kvm: Kvm, rmaps: Rmaps, page: number, sptep: Address): Task<void> {
+  yield* rmaps.remove(header(kvm, page, ShadowHeader.parents), sptep);
+  yield* writeSptePlain(kvm, sptep, kvm.spte.nonpresent);
+}
+
+/** Unlinks `page` from parents and children and puts it on `invalid`, or marks it where it is somebody's root. */
+export function* prepareZapPage(kvm: Kvm, rmaps: Rmaps, page: number, invalid: InvalidList): Task<void> {
+  const role = yield* load(kvm, header(kvm, page, PageHeader.role));
+  const level = roleLevel(role);
+  kvm.trace?.prepareZapPage(page, kvm.pages.gfn(page), level);
+  kvm.counters[MmuCounter.shadow_zapped]++;
+  for (let i = 0; i < kvm.geometry.entries; i++) {
+    const sptep = kvm.pages.sptep(page, i);
+    const spte = yield* readSpte(kvm, sptep);
+    if (!isShadowPresent(spte)) continue;
+    if (isLastSpte(spte, level)) yield* dropSpte(kvm, rmaps, sptep);
+    else yield* dropParentPte(kvm, rmaps, spteToChildPage(spte), sptep);
+  }
+  for (const sptep of yield* rmaps.list(header(kvm, page, ShadowHeader.parents))) {
+    yield* dropParentPte(kvm, rmaps, page, sptep);
+  }
+  if (!roleInvalid(role)) yield* unhash(kvm, rmaps, page);
+  if ((yield* load(kvm, header(kvm, page, PageHeader.rootCount))) !== 0) {
+    // Still somebody's root: it goes when the last vCPU lets go of it.
+    if (roleInvalid(role)) return;
+    yield* store(kvm, header(kvm, page, PageHeader.role), invalidRole(role));
+    yield* makeAllVcpusRequest(kvm.requests, kvm.thread, Request.freeObsoleteRoots, { wait: true });
+    return;
+  }
+  yield* unlinkActive(kvm, rmaps, page);
+  yield* addVmStat(kvm, VmStat.tdpMmuPages, -1);
+  invalid.push(page);
+}
+
+/** Flushes, which also ends all walks without the lock, and frees what was unlinked. */
+export function* commitZapPage(kvm: Kvm, invalid: InvalidList): Task<void> {
+  if (invalid.length === 0) return;
+  yield* kvmFlushRemoteTlbs(kvm);
+  for (const page of invalid.splice(0)) yield* freePage(kvm.allocator, kvm.thread, page, PageState.live);
+}
