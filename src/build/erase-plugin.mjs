@@ -24,6 +24,9 @@ export const FLAVOURS = {
 /** The module that describes scheduling points. */
 export const POINTS = 'src/machine/point.ts';
 
+/** The record of switches that put historical bugs back: see `src/mmu/bug-switches.ts`. */
+const BUG_SWITCHES = 'bugs';
+
 /** A scheduling point without effect on threads: a statement that does nothing else is dropped, arguments included. */
 const POINT_WITHOUT_EFFECT = 'spend';
 
@@ -52,9 +55,10 @@ export class EraseError extends Error {
  * @param {string} code TypeScript source
  * @param {string} file its name, for messages and the source map
  * @param {Node} [program] its syntax tree, with parentheses kept; parsed here if absent
+ * @param {{ bugs?: boolean }} [keep] what is left in: the tests of bug switches, which cost time on every fault
  * @returns {Erased | null} null if there is nothing to erase
  */
-export function erase(code, file, program = parse(code, file)) {
+export function erase(code, file, program = parse(code, file), { bugs = true } = {}) {
   const out = new MagicString(code, { filename: file });
   /** @type {(offset: number, what: string) => never} */
   const reject = (offset, what) => {
@@ -75,6 +79,10 @@ export function erase(code, file, program = parse(code, file)) {
       // Where the grammar asks for a statement (`if (slow) yield spend(…);`), an empty one is left behind.
       if (parent && holdsStatements(parent)) out.remove(node.start, node.end);
       else out.overwrite(node.start, node.end, ';');
+      return;
+    }
+    if (!bugs && isBugSwitch(node)) {
+      out.overwrite(node.start, node.end, 'false');
       return;
     }
     if (node.type === 'YieldExpression') {
@@ -125,7 +133,7 @@ export function erasePlugin({ root, flavour }) {
       handler(code, id) {
         if (!roots.some((folder) => id.startsWith(folder))) return null;
         const program = /** @type {Node} */ (/** @type {unknown} */ (this.parse(code, { lang: 'ts', preserveParens: true })));
-        const erased = erase(code, path.relative(root, id), program);
+        const erased = erase(code, path.relative(root, id), program, { bugs: flavour === 'perturbed' });
         return erased && { code: erased.code, map: erased.map.toString() };
       },
     },
@@ -165,6 +173,13 @@ function returnsTask(fn) {
 function isPointWithoutEffect(node) {
   const call = node.type === 'ExpressionStatement' && node.expression.type === 'YieldExpression' && node.expression.argument;
   return Boolean(call && call.type === 'CallExpression' && call.callee.name === POINT_WITHOUT_EFFECT);
+}
+
+/** `kvm.bugs['some-bug']`: a test of one switch. @type {(node: Node) => boolean} */
+function isBugSwitch(node) {
+  if (node.type !== 'MemberExpression' || !node.computed || node.property.type !== 'Literal') return false;
+  const { object } = node;
+  return object.type === 'MemberExpression' ? object.property.name === BUG_SWITCHES : object.name === BUG_SWITCHES;
 }
 
 /** @type {(node: Node) => boolean} */

@@ -76,7 +76,7 @@ function* fixUnderRcu(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault, iter: TdpIter):
       break;
     }
   }
-  kvm.trace?.fastPageFault(vcpu.vcpu, fault.gfn, fault.errorCode, iter.sptep, iter.oldSpte, next, result);
+  kvm.trace?.fastPageFault(vcpu.vcpu, fault.gfn, fault.errorCode, iter.sptep, iter.oldSpte, next, result, iter.level);
   return result;
 }
 

@@ -39,7 +39,7 @@ export class Params {
   }
 
   get(name: ParamName): number {
-    return this.#memory.load32(own((this.#base + PARAMS[name].word) as Address));
+    return this.#word(PARAMS[name].word);
   }
 
   /** Callers hold slots_lock, or no vCPU runs. */
@@ -48,24 +48,32 @@ export class Params {
   }
 
   get eagerPageSplit(): boolean {
-    return this.get('eagerPageSplit') !== 0;
+    return this.#word(PARAMS.eagerPageSplit.word) !== 0;
   }
 
   get nxHugePages(): boolean {
-    return this.get('nxHugePages') !== 0;
+    return this.#word(PARAMS.nxHugePages.word) !== 0;
   }
 
   get pml(): boolean {
-    return this.get('pml') !== 0;
+    return this.#word(PARAMS.pml.word) !== 0;
   }
 
   /** KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE */
   get manualProtect(): boolean {
-    return (this.get('manualProtect') & 1) !== 0;
+    return (this.#word(PARAMS.manualProtect.word) & 1) !== 0;
   }
 
   /** KVM_DIRTY_LOG_INITIALLY_SET */
   get initiallySet(): boolean {
-    return (this.get('manualProtect') & 2) !== 0;
+    return (this.#word(PARAMS.manualProtect.word) & 2) !== 0;
+  }
+
+  get iterMode(): IterMode {
+    return this.#word(PARAMS.iterMode.word) as IterMode;
+  }
+
+  #word(index: number): number {
+    return this.#memory.load32(own((this.#base + index) as Address));
   }
 }

@@ -124,7 +124,7 @@ function* tryStepSide(kvm: Kvm, iter: TdpIter): Task<boolean> {
   const { geometry } = kvm;
   const last = geometry.entries - 1;
   if (iter.index === last) return false;
-  const mode = kvm.params.get('iterMode') as IterMode;
+  const mode = kvm.params.iterMode;
   if (mode !== IterMode.plain) return yield* skipNonPresent(kvm, iter, mode);
   advance(kvm, iter, 1);
   yield* readSptep(kvm, iter);

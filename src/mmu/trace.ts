@@ -39,7 +39,16 @@ export interface MmuTrace {
   /** Return of kvm_tdp_mmu_map. */
   mapped(result: RetPf): void;
   /** fast_page_fault: old and new are equal where it declined. */
-  fastPageFault(vcpu: number, gfn: Gfn, errorCode: number, sptep: Address, old: Spte, next: Spte, result: RetPf): void;
+  fastPageFault(
+    vcpu: number,
+    gfn: Gfn,
+    errorCode: number,
+    sptep: Address,
+    old: Spte,
+    next: Spte,
+    result: RetPf,
+    level: Level,
+  ): void;
   /** kvm_tdp_mmu_spte_changed. */
   spteChanged(asId: number, gfn: Gfn, level: Level, old: Spte, next: Spte): void;
   /** An SPTE was frozen by the calling thread: not a tracepoint of the kernel; frozen time is measured from here. */

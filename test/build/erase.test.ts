@@ -77,6 +77,14 @@ describe('erase', () => {
     expect(erased(code)).toBe('const make = (n: number) => function () { return (f(n)).map((x) => x * n); };');
   });
 
+  it('takes bug switches out where it is told to, and only those', () => {
+    const code = "const a = kvm.bugs['no-freeze'] === true, b = bugs['x'], c = debugs['x'], d = kvm.bugs.x;";
+    expect(erase(code, 'sample.ts', undefined, { bugs: false })?.code).toBe(
+      "const a = false === true, b = false, c = debugs['x'], d = kvm.bugs.x;",
+    );
+    expect(erase(code, 'sample.ts')).toBeNull();
+  });
+
   it('drops a statement that only spends, arguments included', () => {
     expect(erased('function* f(): Task<void> { a(); yield spend(cost(1)); b(); }')).toBe(
       'function f(): Task<void> { a();  b(); }',
