@@ -1,0 +1,42 @@
+/** The state oracles, and running them all over a VM that holds still. */
+import type { Vm } from '../vm/vm.ts';
+import { dirtyLogOracle } from './dirty-log.ts';
+import { frozenOracle } from './frozen.ts';
+import { locksOracle } from './locks.ts';
+import { mappingOracle } from './mapping.ts';
+import { Collector, type OracleReport, type StateOracle } from './oracle.ts';
+import { pagesOracle } from './pages.ts';
+import { QuiescentState, type StateOptions, VIOLATIONS_KEPT } from './quiescent-state.ts';
+import { rootsOracle } from './roots.ts';
+import { statisticsOracle } from './statistics.ts';
+import { tlbOracle } from './tlb.ts';
+import { treeOracle } from './tree.ts';
+
+/** Every state oracle, in the order in which they run: what others rely on comes first. */
+export const STATE_ORACLES: readonly StateOracle[] = [
+  locksOracle,
+  rootsOracle,
+  treeOracle,
+  frozenOracle,
+  pagesOracle,
+  statisticsOracle,
+  mappingOracle,
+  tlbOracle,
+  dirtyLogOracle,
+];
+
+/**
+ * Checks a VM that holds still with all oracles, or those of `oracles`, and returns a report of each. `vm` is any handle on
+ * it; nothing is written, no lock is taken.
+ *
+ * @example
+ * const broken = checkVm(vm).filter(({ total }) => total > 0);
+ */
+export function checkVm(vm: Vm, options: StateOptions = {}, oracles: readonly StateOracle[] = STATE_ORACLES): OracleReport[] {
+  const state = new QuiescentState(vm, options);
+  return oracles.map((oracle) => {
+    const found = new Collector(oracle.name, options.limit ?? VIOLATIONS_KEPT, options.history ?? null);
+    oracle.check(state, found);
+    return found.summary;
+  });
+}
