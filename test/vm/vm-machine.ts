@@ -168,6 +168,7 @@ export class VmMachine {
       writeProtectGfn: (gfn, level) => this.#say(`write_protect_gfn ${hex(gfn)} ${level}`),
       clearDirtyPtMasked: (gfn, mask) => this.#say(`clear_dirty_pt_masked ${hex(gfn)} ${mask.toString(16)}`),
       unmapHvaRange: (_region, first, end) => this.#say(`unmap hva ${hex(first)}-${hex(end)}`),
+      flushRange: (gfn, pages) => this.#say(`flush ${hex(gfn)}+${pages}`),
       ageHvaRange: (_region, first, end) => this.#say(`age hva ${hex(first)}-${hex(end)}`),
     };
     return new Proxy(spoken as MmuTrace, {
