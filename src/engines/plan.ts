@@ -36,7 +36,10 @@ export interface EngineContext {
   readonly thread: EngineThread;
   /** This thread's handle on the VM. */
   readonly vm: Vm;
-  /** The control block: {@link ControlWord} first, the workload's own words from {@link CONTROL_HEAD_WORDS} on. All 0 at the start. */
+  /**
+   * The control block: {@link ControlWord} first, the workload's own words from {@link CONTROL_HEAD_WORDS} on. All 0 but for what
+   * `setUp` wrote.
+   */
   readonly control: Address;
   /** A seed of this thread's own: follows from the plan's seed and the thread's role and index. */
   readonly seed: number;
@@ -49,12 +52,22 @@ export type RunThread = (context: EngineContext) => Task<void>;
 
 /** Words of the control block that engines write. */
 export const ControlWord = {
-  /** Not 0: programs shall come to an end. */
+  /** Not 0: programs shall come to an end. Who sleeps is not woken for it: waits of threads end by themselves now and then. */
   stop: 0,
 } as const;
 
-/** The engines' part of the control block: a cache line. */
+/** The engines' part of the control block, at its beginning: a cache line. */
 export const CONTROL_HEAD_WORDS = 16;
+
+/** What a workload does in the process that runs the threads, beside them. */
+export interface EngineHooks {
+  /** Words of the control block after {@link CONTROL_HEAD_WORDS}. */
+  readonly controlWords: number;
+  /** Prepares the VM and the control block, before any thread runs. */
+  setUp?(vm: Vm, control: Address): Task<void>;
+  /** Called every few milliseconds while the threads run. */
+  tick?(vm: Vm, control: Address): Task<void>;
+}
 
 /** Where the VM and the control block of a plan lie: every thread computes the same. */
 export interface PlanLayout {
