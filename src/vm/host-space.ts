@@ -37,6 +37,9 @@ export class HostRegion {
   readonly hugeLevel: Level;
   /** Pages that a directory entry maps; a power of two. */
   readonly span: number;
+  /** log2 of it, and the bits of a page number below it: pages are fewer than 2^32. */
+  readonly shift: number;
+  readonly mask: number;
   readonly layout: HostTableLayout;
 
   constructor(index: number, config: MemoryRegionConfig, layout: HostTableLayout) {
@@ -48,12 +51,14 @@ export class HostRegion {
     this.hugetlb = config.type === '2m' || config.type === '1g';
     this.hugeLevel = config.type === '1g' ? PG_LEVEL_1G : PG_LEVEL_2M;
     this.span = layout.span;
+    this.shift = Math.log2(layout.span);
+    this.mask = layout.span - 1;
     this.layout = layout;
   }
 
   /** Index of the directory entry for `page`. */
   entryOf(page: number): number {
-    return Math.floor(page / this.span);
+    return page >>> this.shift;
   }
 
   directoryWord(entry: number): Address {
@@ -106,17 +111,15 @@ export class HostSpace {
 
   /** The frame that entry `pte` maps for `page`. */
   pfn(region: HostRegion, page: number, pte: number): Pfn {
-    return this.frames.layout.pfn(region.index, page, pte, page % region.span);
+    return this.frames.layout.pfn(region.index, page, pte, page & region.mask);
   }
 }
 
 /** The entry for `page`: each level is read once, without a lock. */
 export function* readHostPte(space: HostSpace, region: HostRegion, page: number): Task<number> {
-  const { span } = region;
-  const entry = Math.floor(page / span);
-  const word = space.memory.load32(yield read(region.directoryWord(entry)));
+  const word = space.memory.load32(yield read(region.directoryWord(page >>> region.shift)));
   if (!isTable(word)) return word;
-  return space.memory.load32(yield read((asTable(word) + (page - entry * span)) as Address));
+  return space.memory.load32(yield read((asTable(word) + (page & region.mask)) as Address));
 }
 
 /** Locks the range of directory entry `entry`. */
@@ -135,9 +138,8 @@ export function lockedEntry(space: HostSpace, region: HostRegion, entry: number)
 
 /** The entry for `page`; its range is locked. */
 export function lockedPte(space: HostSpace, region: HostRegion, page: number): number {
-  const entry = region.entryOf(page);
-  const word = lockedEntry(space, region, entry);
-  return isTable(word) ? space.memory.load32(own((asTable(word) + (page - entry * region.span)) as Address)) : word;
+  const word = lockedEntry(space, region, region.entryOf(page));
+  return isTable(word) ? space.memory.load32(own((asTable(word) + (page & region.mask)) as Address)) : word;
 }
 
 export function* setEntry(space: HostSpace, region: HostRegion, entry: number, value: number): Task<void> {
@@ -146,9 +148,8 @@ export function* setEntry(space: HostSpace, region: HostRegion, entry: number, v
 
 /** Gives `page` an entry of its own, in a table that is made where there is none; its range is locked. */
 export function* setPte(space: HostSpace, thread: Thread, region: HostRegion, page: number, pte: number): Task<void> {
-  const entry = region.entryOf(page);
-  const table = yield* tableFor(space, thread, region, entry);
-  space.memory.store32(yield write((table + (page - entry * region.span)) as Address), pte);
+  const table = yield* tableFor(space, thread, region, region.entryOf(page));
+  space.memory.store32(yield write((table + (page & region.mask)) as Address), pte);
 }
 
 /**

@@ -18,7 +18,7 @@ export type Backing = '4k' | 'thp' | '2m' | '1g';
 export interface MemoryRegionConfig {
   readonly name: string;
   readonly type: Backing;
-  /** Size in 4K pages; for hugetlbfs a multiple of the huge page. */
+  /** Size in 4K pages, up to 16 TiB; for hugetlbfs a multiple of the huge page. */
   readonly pages: number;
   /** MAP_POPULATE: all pages are there from the start, writable. */
   readonly populate?: boolean;
@@ -75,6 +75,7 @@ export function vmConfig(options: Partial<VmConfig>): VmConfig {
   for (const region of config.memory) {
     const unit = region.type === '2m' || region.type === '1g' ? spanOf(config, region.type) : 1;
     const whole = Number.isInteger(region.pages) && region.pages > 0 && region.pages % unit === 0;
+    check(region.pages < 2 ** 32, `memory ${region.name}: ${region.pages} pages are too many`);
     check(whole, `memory ${region.name}: ${region.pages} pages are no positive multiple of ${unit}`);
   }
   return config;
