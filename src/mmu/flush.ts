@@ -13,8 +13,8 @@ export function* kvmFlushRemoteTlbs(kvm: Kvm): Task<void> {
   yield* makeAllVcpusRequest(kvm.requests, kvm.thread, Request.tlbFlush, { wait: true });
 }
 
-/** Flushes `pages` pages from `gfn` on. */
+/** Flushes `pages` pages from `gfn` on: on x86 by flushing everything. */
 export function* kvmFlushRemoteTlbsRange(kvm: Kvm, gfn: Gfn, pages: number): Task<void> {
   kvm.trace?.flushRange(gfn, pages);
-  yield* makeAllVcpusRequest(kvm.requests, kvm.thread, Request.tlbFlush, { wait: true });
+  yield* kvmFlushRemoteTlbs(kvm);
 }

@@ -261,8 +261,9 @@ export class SpteLayout {
       if ((m.access & Access.write) !== 0 && !m.writeTracked) {
         lo |= this.#writable.lo;
         hi |= this.#writable.hi;
-        // Until 6.13 an old SPTE that was writable skips the rest of the function, and with it D.
-        if (adEnabled && (this.generation.dirtyOnEveryWritable || !isWritable(m.old))) {
+        // Until 6.13 an old leaf that was writable skips the rest of the function, and with it D.
+        const wasWritable = isWritable(m.old) && isLastSpte(m.old, m.level);
+        if (adEnabled && (this.generation.dirtyOnEveryWritable || !wasWritable)) {
           lo |= this.dirty.lo;
           hi |= this.dirty.hi;
         }

@@ -57,7 +57,6 @@ function* zapRootAtLevel(kvm: Kvm, root: number, zapLevel: Level, shared: boolea
  * made in the same hold of mmu_lock (`kvmMmuZapAllFast`).
  */
 export function* kvmTdpMmuInvalidateAllRoots(kvm: Kvm): Task<void> {
-  kvm.trace?.operation('inval_roots');
   const { memory, pages } = kvm;
   let root = memory.load32(yield read(kvm.word(KvmWord.roots)));
   while (root !== 0) {

@@ -69,6 +69,8 @@ describe('SPTEs on NPT, as recorded from Linux 6.12', () => {
     const old = fromBigInt(0xe67n);
     expect(leaf(npt, { old })).toBe(0xe27n);
     expect(leaf(layoutOf('npt', '6.13'), { old })).toBe(0xe67n);
+    const table = npt.makeNonleaf(7, false);
+    expect(leaf(npt, { old: table, level: 2 })).toBe(0xee7n);
   });
 });
 

@@ -190,6 +190,7 @@ describe('enabling and disabling the log', () => {
     expect(summary(machine.heard(setMemslotFlags(machine.ioctl, { slot: 1 }, 0)))).toEqual([
       'zap_collapsible',
       'flush 10000+512',
+      'flush_all',
     ]);
     set(machine, { slot: 2, baseGfn: 0x20000, flags: SlotFlag.readonly });
     expect(machine.heard(setMemslotFlags(machine.ioctl, { slot: 2 }, LOG | SlotFlag.readonly))).toEqual([]);
