@@ -1,6 +1,6 @@
 /** Searches that were stopped, in a file: what is left, and what they came to so far. */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import type { SavedNode } from './dpor/frontier.ts';
+import type { SavedFrontier } from './dpor/frontier.ts';
 import { ExploreOptionError, type SearchOptions } from './options.ts';
 import type { TallyData } from './tally.ts';
 
@@ -15,7 +15,7 @@ export interface Checkpoint {
   readonly tally: TallyData;
   readonly seconds: number;
   /** Of an exhaustive search. */
-  readonly frontier: { rootTaken: boolean; nodes: SavedNode[] } | null;
+  readonly frontier: SavedFrontier | null;
   /** Of a policy: the number of its next execution. */
   readonly next: number;
 }

@@ -2,10 +2,17 @@
  * The classic small programs of the literature on partial order reduction, and small locks and zap protocols, over a few
  * words. Each of their words has a granule of its own, and starts as 0.
  */
-
-import { acquire, type Program } from '../../../src/explore.ts';
-import type { Memory } from '../../../src/machine/memory.ts';
-import { type Address, read, rmw, type Task, write } from '../../../src/machine/point.ts';
+import {
+  type Address,
+  acquire,
+  InvariantError,
+  type Memory,
+  type Program,
+  read,
+  rmw,
+  type Task,
+  write,
+} from '../../../src/explore.ts';
 
 /** The address of word number `i` from `base` on. */
 const word = (i: number, base = 0): Address => (2 * (base + i)) as Address;
@@ -162,7 +169,7 @@ export function zap(faults: number, retries: number, zapTo = FROZEN): Program {
   const root = word(0);
   const entry = (table: number, i: number): Address => word(1 + 4 * (table - 1) + i);
   const tables = faults * (retries + 1);
-  /** Ghost state: a leaf that was set in a table that the zapper had taken away already. */
+  /** Ghost state: the table that the zapper took away, and which of its entries it has been through. */
   let detached = 0;
   let emptied = 0;
   function* fault(m: Memory, t: number): Task<void> {
@@ -176,7 +183,7 @@ export function zap(faults: number, retries: number, zapTo = FROZEN): Program {
       }
       const seen = m.cmpxchg32(yield rmw(entry(r, t & 3)), 0, LEAF);
       if (seen === 0) {
-        if (detached === r && emptied >> (t & 3) !== 0 && (emptied >> (t & 3)) & 1) throw new Error(`leaf in dead table ${r}`);
+        if (detached === r && (emptied >> (t & 3)) & 1) throw new InvariantError('dead-leaf', `leaf in dead table ${r}`);
         return;
       }
       if (seen === FROZEN) continue;

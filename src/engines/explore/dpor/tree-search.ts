@@ -29,7 +29,10 @@ export interface SearchBounds {
   readonly depth: number;
 }
 
-/** What sleeps (pairs of task and access) and what is still to be explored at one state of a path. */
+/**
+ * What sleeps (pairs of task and access, the task complemented where its branch is being explored by others: see `Frontier`) and
+ * what is still to be explored at one state of a path.
+ */
 export interface Level {
   readonly sleep: number[];
   readonly pending: Branch[];
@@ -175,7 +178,6 @@ export class TreeSearch {
     for (let i = this.#base; i <= last; i++) {
       const sleep = this.#sleepers(i);
       const taken = i < this.#length;
-      if (taken && this.reduction !== 'none') sleep.push(task[i], access[i]);
       given.push({ sleep, pending: structuredClone(this.#pending[i]), task: taken ? task[i] : -1, access: access[i] });
     }
     this.#base = last + 1;
@@ -300,7 +302,7 @@ export class TreeSearch {
     next: for (let k = 0; k < n; k++) {
       const t = enabledTasks[k];
       if (chosen >= 0 && t !== last) continue;
-      for (let s = from; s < to; s++) if (this.#sleepTask[s] === t) continue next;
+      for (let s = from; s < to; s++) if (this.#sleepTask[s] === t || ~this.#sleepTask[s] === t) continue next;
       chosen = t;
     }
     return chosen < 0 && n > 0 ? -2 : chosen;
@@ -332,7 +334,7 @@ export class TreeSearch {
     const from = i * this.#tasks;
     let to = from + this.#tasks;
     for (let s = from; s < from + count; s++) {
-      if (this.#sleepTask[s] === t || conflict(this.#sleepAccess[s], access)) continue;
+      if (this.#sleepTask[s] === t || ~this.#sleepTask[s] === t || conflict(this.#sleepAccess[s], access)) continue;
       this.#sleepTask[to] = this.#sleepTask[s];
       this.#sleepAccess[to++] = this.#sleepAccess[s];
     }
@@ -386,10 +388,12 @@ export class TreeSearch {
     }
     sequence.push(task[second], order.reversedAccess(first, second, set));
     const optimal = this.reduction === 'optimal';
-    const covers = optimal ? isWeakInitial : isInitial;
     const from = first * this.#tasks;
     for (let s = from; s < from + this.#sleepCount[first]; s++) {
-      if (covers(this.#sleepTask[s], this.#sleepAccess[s], sequence)) return;
+      const sleeper = this.#sleepTask[s];
+      const foreign = sleeper < 0;
+      const covers = optimal && !foreign ? isWeakInitial : isInitial;
+      if (covers(foreign ? ~sleeper : sleeper, this.#sleepAccess[s], sequence)) return;
     }
     const insert = optimal ? insertSequence : insertSource;
     if (first >= this.#base) insert(this.#pending[first], sequence);
