@@ -1,0 +1,138 @@
+/**
+ * Compares the events of two phases: the same in the same order, SPTE changes entry by entry and with all bits, frames up
+ * to a consistent renaming.
+ */
+import { hex64, type Word64 } from '../machine/word64.ts';
+import { hex, isSpteEvent, type PhaseEvent, type PlainEvent } from '../script/record/event.ts';
+import { type SpteRun, shiftPfn } from '../script/record/spte-run.ts';
+import type { Renaming } from './renaming.ts';
+
+/** The first difference: what was expected and what came, with what had been the same just before. */
+export interface EventDifference {
+  readonly expected: string;
+  readonly got: string;
+  readonly before: readonly string[];
+}
+
+/** Lines of context in a difference. */
+const CONTEXT = 4;
+
+export interface EventComparison {
+  readonly span: (level: number) => number;
+  readonly renaming: Renaming;
+  readonly kindOf: (run: SpteRun) => string;
+}
+
+/** Returns the first difference, or null. */
+export function compareEvents(
+  expected: readonly PhaseEvent[],
+  got: readonly PhaseEvent[],
+  comparison: EventComparison,
+): EventDifference | null {
+  const left = new Cursor(expected, comparison);
+  const right = new Cursor(got, comparison);
+  const before: string[] = [];
+  while (!left.done || !right.done) {
+    if (!same(left, right, comparison.renaming)) return { expected: left.text(), got: right.text(), before };
+    before.push(left.text());
+    if (before.length > CONTEXT) before.shift();
+    left.advance();
+    right.advance();
+  }
+  return null;
+}
+
+/** A place in a list of events: one entry of a run at a time. */
+class Cursor {
+  readonly #events: readonly PhaseEvent[];
+  readonly #comparison: EventComparison;
+  #index = 0;
+  /** Entries of the run that were passed. */
+  #within = 0;
+
+  constructor(events: readonly PhaseEvent[], comparison: EventComparison) {
+    this.#events = events;
+    this.#comparison = comparison;
+  }
+
+  get done(): boolean {
+    return this.#index >= this.#events.length;
+  }
+
+  get event(): PhaseEvent {
+    return this.#events[this.#index];
+  }
+
+  /** Pages from the beginning of the run. */
+  get pages(): number {
+    const { event } = this;
+    return isSpteEvent(event) ? this.#within * this.#comparison.span(event.run.level) : 0;
+  }
+
+  advance(): void {
+    const { event } = this;
+    if (isSpteEvent(event) && ++this.#within < event.run.n) return;
+    this.#within = 0;
+    this.#index++;
+  }
+
+  text(): string {
+    if (this.done) return '(nothing more)';
+    const { event, pages } = this;
+    if (!isSpteEvent(event)) return eventText(event);
+    return runText(event.run, this.#comparison.kindOf(event.run), pages);
+  }
+}
+
+function same(left: Cursor, right: Cursor, renaming: Renaming): boolean {
+  if (left.done || right.done) return false;
+  const a = left.event;
+  const b = right.event;
+  if (isSpteEvent(a) && isSpteEvent(b)) return sameChange(a.run, left.pages, b.run, right.pages, renaming);
+  if (isSpteEvent(a) || isSpteEvent(b)) return false;
+  if (a.e === 'fast_page_fault' && b.e === 'fast_page_fault') return sameFastFault(a, b);
+  return eventText(a) === eventText(b);
+}
+
+function sameChange(a: SpteRun, aPages: number, b: SpteRun, bPages: number, renaming: Renaming): boolean {
+  if (a.asId !== b.asId || a.level !== b.level || a.by !== b.by || a.fast !== b.fast) return false;
+  if (a.gfn + aPages !== b.gfn + bPages) return false;
+  const old = valueAt(a.old, a.stepOld, aPages);
+  const next = valueAt(a.next, a.stepNew, aPages);
+  if (!renaming.matches(old, valueAt(b.old, b.stepOld, bPages), a.level)) return false;
+  renaming.replaced(old, a.level);
+  return renaming.matches(next, valueAt(b.next, b.stepNew, bPages), a.level);
+}
+
+const valueAt = (spte: Word64, moves: boolean, pages: number): Word64 => (moves ? shiftPfn(spte, pages) : spte);
+
+/** Frames of fast faults are compared with the change that follows, or were with the one that made the entry. */
+function sameFastFault(a: PlainEvent, b: PlainEvent): boolean {
+  const bits = ({ fields }: PlainEvent): string => {
+    const { old, new: next, ...rest } = fields;
+    const low = (value: unknown): string => (BigInt(String(value)) & 0xfff0_0000_0000_0fffn).toString(16);
+    return `${JSON.stringify(rest)} ${low(old)} ${low(next)}`;
+  };
+  return a.by === b.by && bits(a) === bits(b);
+}
+
+/** An event in one line; what differs for no reason of the MMU's is left out. */
+export function eventText(event: PlainEvent): string {
+  const fields = Object.entries(event.fields).map(([key, value]) => {
+    if (event.e === 'kvm_mmio') return String(value).replace(/ val 0x[0-9a-f]+$/, '');
+    if (event.e === 'kvm_dirty_ring_push')
+      return String(value)
+        .replace(/ reset 0x[0-9a-f]+/, '')
+        .replace(/ \(used \d+\)$/, '');
+    return key === 'text' ? String(value) : `${key}=${value}`;
+  });
+  return `${event.by}: ${[event.e, ...fields].join(' ')}`;
+}
+
+/** A change in one line: `pages` into its run. */
+export function runText(run: SpteRun, kind: string, pages = 0): string {
+  const old = hex64(valueAt(run.old, run.stepOld, pages));
+  const next = hex64(valueAt(run.next, run.stepNew, pages));
+  const fast = run.fast ? ' (without mmu_lock)' : '';
+  return `${run.by}: SPTE as ${run.asId} gfn ${hex(run.gfn + pages)} level ${run.level} ${old} -> ${next} ${kind}${fast}`;
+}

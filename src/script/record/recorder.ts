@@ -1,0 +1,259 @@
+/**
+ * Listens to the MMU's tracepoints and to mmu_lock, and writes down what recordings of a real kernel hold: events in order,
+ * each with the thread that it happened on, and SPTE changes folded into runs.
+ */
+import { LockNumber } from '../../machine/lock-number.ts';
+import type { Address } from '../../machine/point.ts';
+import { LockMode, type Probe } from '../../machine/probe.ts';
+import { equal64, hex64 } from '../../machine/word64.ts';
+import type { Geometry, Gfn, Level } from '../../mmu/level.ts';
+import { PfErr, RetPf } from '../../mmu/page-fault-info.ts';
+import type { Spte } from '../../mmu/spte.ts';
+import type { MmuTrace, TracedOperation } from '../../mmu/trace.ts';
+import { hex, type PhaseEvent } from './event.ts';
+import { extendRun, type SpteRun } from './spte-run.ts';
+import type { TracePoints } from './trace-points.ts';
+
+const RET_NAMES: Readonly<Record<number, string>> = {
+  [RetPf.retry]: 'RETRY',
+  [RetPf.emulate]: 'EMULATE',
+  [RetPf.writeProtected]: 'WRITE_PROTECTED',
+  [RetPf.invalid]: 'INVALID',
+  [RetPf.fixed]: 'FIXED',
+  [RetPf.spurious]: 'SPURIOUS',
+};
+
+/** The letters of an error code, in the order of the recordings. */
+export function errorLetters(code: number): string {
+  const letters: readonly (readonly [number, string])[] = [
+    [PfErr.present, 'P'],
+    [PfErr.write, 'W'],
+    [PfErr.user, 'U'],
+    [PfErr.fetch, 'F'],
+    [PfErr.reserved, 'RSVD'],
+  ];
+  return letters.map(([bit, letter]) => ((code & bit) !== 0 ? letter : '')).join('');
+}
+
+/** The events of the phase in progress, of all threads of a VM, and what is common to their recorders. */
+export class EventLog {
+  /** Set when the first handle on the VM is made. */
+  geometry!: Geometry;
+  readonly points: TracePoints;
+  /** Whether a change is to be written down: recordings may have been made with a filter. */
+  wanted: (next: Spte) => boolean = () => true;
+  /** Called for every event, before folding. */
+  listener: ((event: PhaseEvent) => void) | null = null;
+  /** kvm_mmu_zap_all_fast so far: the parity is mmu_valid_gen. */
+  zapAlls = 0;
+  /** Entries pushed to each vCPU's dirty ring. */
+  readonly pushes: number[] = [];
+  /** Byte within the page that each vCPU accesses. */
+  readonly offsets: number[] = [];
+  #events: PhaseEvent[] = [];
+
+  constructor(points: TracePoints) {
+    this.points = points;
+  }
+
+  /** The events so far; the log is empty then. */
+  take(): readonly PhaseEvent[] {
+    const events = this.#events;
+    this.#events = [];
+    return events;
+  }
+
+  add(e: string, by: string, fields: Readonly<Record<string, string | number>> = {}): void {
+    if (this.points.absent.includes(e)) return;
+    const event = { e, by, fields };
+    this.listener?.(event);
+    this.#events.push(event);
+  }
+
+  addChange(run: SpteRun): void {
+    if (!this.wanted(run.next)) return;
+    const event = { e: 'spte', by: run.by, run } as const;
+    this.listener?.(event);
+    const last = this.#events.at(-1);
+    if (last !== undefined && 'run' in last && extendRun(last.run, run, this.geometry.span(run.level))) return;
+    this.#events.push(event);
+  }
+}
+
+/** One thread's listener. */
+export class Recorder implements MmuTrace, Probe {
+  readonly log: EventLog;
+  /** The name under which events appear. */
+  by: string;
+
+  constructor(log: EventLog, by: string) {
+    this.log = log;
+    this.by = by;
+  }
+
+  #add(e: string, fields?: Readonly<Record<string, string | number>>): void {
+    this.log.add(e, this.by, fields);
+  }
+
+  operation(name: TracedOperation): void {
+    if (name === 'alloc_root') {
+      if (this.log.points.rootAllocation === 'alloc_root') this.#add('alloc_root');
+      else this.#rootPending = true;
+    } else if (name === 'kvm_mmu_zap_all_fast') {
+      this.#add(name, { text: `kvm-mmu-valid-gen ${this.log.zapAlls++ & 1} used_pages 0` });
+    } else {
+      this.#add(name);
+    }
+  }
+
+  /** A root is about to be allocated under mmu_lock. */
+  #rootPending = false;
+
+  pageFault(vcpu: number, gfn: Gfn, errorCode: number): void {
+    this.#add('npf', { vcpu, gfn: hex(gfn), err: errorLetters(errorCode) });
+  }
+
+  pageFaultDone(_vcpu: number, _gfn: Gfn, result: RetPf): void {
+    this.#add('tdp_page_fault_ret', { ret: result < 0 ? result : RET_NAMES[result] });
+  }
+
+  requested(gfn: Gfn, level: Level): void {
+    this.#add('requested', { gfn: hex(gfn), level });
+  }
+
+  mapped(result: RetPf): void {
+    this.#add('tdp_map_ret', { ret: RET_NAMES[result] });
+  }
+
+  fastPageFault(
+    vcpu: number,
+    gfn: Gfn,
+    _errorCode: number,
+    _sptep: Address,
+    old: Spte,
+    next: Spte,
+    result: RetPf,
+    level: Level,
+  ): void {
+    const ret = result === RetPf.invalid ? 'not-handled' : RET_NAMES[result];
+    this.#add('fast_page_fault', { vcpu, gfn: hex(gfn), old: hex64(old), new: hex64(next), ret });
+    if (equal64(old, next)) return;
+    const base = this.log.geometry.round(gfn, level);
+    this.log.addChange({ asId: 0, gfn: base, level, old, next, by: this.by, fast: true, n: 1, stepOld: false, stepNew: false });
+  }
+
+  spteChanged(asId: number, gfn: Gfn, level: Level, old: Spte, next: Spte): void {
+    this.log.addChange({ asId, gfn, level, old, next, by: this.by, fast: false, n: 1, stepOld: false, stepNew: false });
+  }
+
+  // Frozen entries appear as changes where the kernel reports them.
+  spteFrozen(): void {}
+  spteThawed(): void {}
+
+  getPage(_page: number, gfn: Gfn, level: Level): void {
+    this.#add('new_table', { gfn: hex(gfn), level });
+  }
+
+  prepareZapPage(_page: number, gfn: Gfn, level: Level): void {
+    this.#add('table_removed', { gfn: hex(gfn), table_level: level });
+  }
+
+  splitHugePage(gfn: Gfn, _spte: Spte, level: Level, errno: number): void {
+    this.#add('split_huge_page', { gfn: hex(gfn), level, errno });
+  }
+
+  iterStart(minLevel: Level, gfn: Gfn): void {
+    this.#add('iter_start', { min_level: minLevel, gfn: hex(gfn) });
+  }
+
+  iterRestart(): void {
+    this.#add('iter_restart');
+  }
+
+  yielded(mode: 'read' | 'write'): void {
+    this.#add(`yield_${mode}`);
+  }
+
+  trySplit(start: Gfn, end: Gfn, target: Level, shared: boolean): void {
+    this.#add('try_split', { start: hex(start), end: hex(end), target, shared: shared ? 1 : 0 });
+  }
+
+  wrprotSlot(minLevel: Level): void {
+    this.#add('wrprot_slot', { min_level: minLevel });
+  }
+
+  clearDirtySlot(): void {
+    this.#add('clear_dirty_slot');
+  }
+
+  writeProtectGfn(gfn: Gfn, minLevel: Level): void {
+    this.#add('write_protect_gfn', { gfn: hex(gfn), min_level: minLevel });
+  }
+
+  clearDirtyPtMasked(gfn: Gfn, mask: bigint, wrprot: boolean): void {
+    this.#add('clear_dirty_pt_masked', { gfn: hex(gfn), mask: `0x${mask.toString(16)}`, wrprot: wrprot ? 1 : 0 });
+  }
+
+  flushRange(gfn: Gfn, pages: number): void {
+    this.#add('flush_range', { gfn: hex(gfn), n: pages });
+  }
+
+  markMmioSpte(gfn: Gfn, access: number, generation: number): void {
+    this.#add('mark_mmio_spte', { text: `gfn ${gfn.toString(16)} access ${access.toString(16)} gen ${generation.toString(16)}` });
+  }
+
+  checkMmioSpte(spte: Spte, kvmGeneration: number, spteGeneration: number): void {
+    const valid = kvmGeneration === spteGeneration ? 1 : 0;
+    const value = hex64(spte).slice(2);
+    const generations = `kvm_gen ${kvmGeneration.toString(16)} spte-gen ${spteGeneration.toString(16)}`;
+    this.#add('check_mmio_spte', { text: `spte ${value} ${generations} valid ${valid}` });
+  }
+
+  handleMmioPageFault(gfn: Gfn, access: number): void {
+    this.#add('handle_mmio_page_fault', { text: `addr:0 gfn ${gfn.toString(16)} access ${access.toString(16)}` });
+  }
+
+  unmapHvaRange(region: number, first: number, end: number): void {
+    this.#add('kvm_unmap_hva_range', { text: `memory ${region} pages ${hex(first)} -- ${hex(end)}` });
+  }
+
+  ageHvaRange(region: number, first: number, end: number): void {
+    this.#add('kvm_age_hva', { text: `memory ${region} pages ${hex(first)} -- ${hex(end)}` });
+  }
+
+  // Recordings show the dirty log by what GET reports.
+  markPageDirty(): void {}
+
+  dirtyRingPush(vcpu: number, slot: number, offset: number): void {
+    const dirty = (this.log.pushes[vcpu] ?? 0) + 1;
+    this.log.pushes[vcpu] = dirty;
+    this.#add('kvm_dirty_ring_push', { text: `ring ${vcpu}: dirty ${hex(dirty)} slot ${slot} offset ${hex(offset)}` });
+  }
+
+  mmio(vcpu: number, gfn: Gfn, write: boolean): void {
+    const gpa = hex(gfn * 4096 + (this.log.offsets[vcpu] ?? 0));
+    if (!write) this.#add('kvm_mmio', { text: `mmio unsatisfied-read len 4 gpa ${gpa}` });
+    this.#add('kvm_mmio', { text: `mmio ${write ? 'write' : 'read'} len 4 gpa ${gpa}` });
+  }
+
+  lockAttempt(lock: number, mode: LockMode): void {
+    if (lock !== LockNumber.mmuLock) return;
+    this.#add(mode === LockMode.read ? 'mmu_lock.read_lock' : 'mmu_lock.write_lock');
+    if (this.#rootPending) this.#add('get_root_hpa');
+    this.#rootPending = false;
+  }
+
+  lockReleased(lock: number, mode: LockMode): void {
+    if (lock === LockNumber.mmuLock) this.#add(mode === LockMode.read ? 'mmu_lock.read_unlock' : 'mmu_lock.write_unlock');
+  }
+
+  lockContended(): void {}
+  lockAcquired(): void {}
+  rcuReadLock(): void {}
+  rcuReadUnlock(): void {}
+  rcuGracePeriod(): void {}
+  flushRequested(): void {}
+  flushDone(): void {}
+  pageAllocated(): void {}
+  pageFreed(): void {}
+}
