@@ -1,0 +1,168 @@
+/**
+ * Plans of the workloads whose guests are the selftests' memstress guests: slot 0 for code, test memory at the top, one vCPU
+ * thread each, and the main thread that issues ioctls.
+ */
+import type { VmConfig } from '../vm/vm-config.ts';
+import type { CommonSettings } from './common-options.ts';
+import type { NumberOption, OptionSpec, SizeOption } from './option.ts';
+import { CONTROL_WORDS } from './programs/control.ts';
+import { BACKING_NAMES, BACKINGS, type BackingName, CODE_PAGES, memstressLayout } from './programs/memstress-layout.ts';
+import { formatSize, PAGE_BYTES } from './size.ts';
+import { UsageError } from './usage-error.ts';
+import type { ThreadPlan, WorkloadOptions, WorkloadPlan } from './workload.ts';
+
+/** KVM_MAX_VCPUS of the kernel's default configuration. */
+export const MAX_VCPUS = 1024;
+
+/** Guests up to this size have their contents tracked: it takes some bytes a page. */
+export const TRACKED_PAGES_MAX = 2 ** 22;
+
+const GIB = 2 ** 30;
+
+export const vcpusOption = (standard = 1): NumberOption => ({
+  key: 'vcpus',
+  letter: 'v',
+  long: 'vcpus',
+  kind: 'number',
+  default: standard,
+  min: 1,
+  max: MAX_VCPUS,
+  help: 'number of vCPUs',
+});
+
+export const bytesOption = (standard = GIB): SizeOption => ({
+  key: 'bytesPerVcpu',
+  letter: 'b',
+  long: 'bytes',
+  kind: 'size',
+  default: standard,
+  unit: PAGE_BYTES,
+  help: 'memory of each vCPU, for example 12M or 1G',
+});
+
+export const backingOption: OptionSpec = {
+  key: 'backing',
+  letter: 's',
+  long: 'backing',
+  kind: 'choice',
+  default: 'anonymous',
+  choices: BACKING_NAMES,
+  help: 'kind of memory behind the guest',
+};
+
+export const overlapOption: OptionSpec = {
+  key: 'overlap',
+  letter: 'o',
+  long: 'overlap',
+  kind: 'flag',
+  help: 'all vCPUs use all memory, instead of a share each',
+};
+
+export const iterationsOption = (standard: number, help: string): NumberOption => ({
+  key: 'iterations',
+  letter: 'i',
+  long: 'iterations',
+  kind: 'number',
+  default: standard,
+  min: 1,
+  max: 1_000_000_000,
+  help,
+});
+
+export const delayOption: OptionSpec = {
+  key: 'delay',
+  letter: 'd',
+  long: 'delay',
+  kind: 'number',
+  default: 0,
+  min: 0,
+  max: 60_000_000,
+  help: 'microseconds between two of them',
+};
+
+/** vCPU threads, then the one that issues ioctls, then those of the host. */
+export function crew(vcpus: number, programs: { vcpu: string; ioctl: string; host?: string }, hosts = 0): ThreadPlan[] {
+  const thread = (role: ThreadPlan['role'], index: number, program: string): ThreadPlan => {
+    const name = role === 'ioctl' ? 'ioctl' : `${role} ${index}`;
+    return { role, name, program, index, daemon: false };
+  };
+  return [
+    ...Array.from({ length: vcpus }, (_, i) => thread('vcpu', i, programs.vcpu)),
+    thread('ioctl', 0, programs.ioctl),
+    ...Array.from({ length: hosts }, (_, i) => thread('host', i, programs.host!)),
+  ];
+}
+
+/**
+ * Page-table pages for a guest of `pages` pages, all mapped by 4K: as often as `copies`, because removed tables wait for RCU,
+ * and what each vCPU keeps in its cache.
+ */
+export function tablePagesFor(pages: number, vcpus: number, copies = 2): number {
+  return Math.ceil(copies * (pages / 512 + pages / 512 ** 2)) + 64 * vcpus + 256;
+}
+
+export interface MemstressPlanInput {
+  readonly workload: string;
+  readonly options: WorkloadOptions;
+  readonly common: CommonSettings;
+  readonly threads: readonly ThreadPlan[];
+  readonly params?: WorkloadPlan['params'];
+  /** How many generations of page tables may exist at a time. */
+  readonly copies?: number;
+  /** Whether the host drops or moves pages, which then come back in other frames. */
+  readonly moves?: boolean;
+}
+
+/** Errors: UsageError for memory that cannot be had. */
+export function memstressPlan(input: MemstressPlanInput): WorkloadPlan {
+  const { workload, options, common, threads, copies = 2 } = input;
+  const layout = memstressLayout(options);
+  const vcpus = options.vcpus as number;
+  const { type } = BACKINGS[options.backing as BackingName];
+  if (layout.pages % layout.slots !== 0) {
+    throw new UsageError(
+      `-x ${layout.slots}: ${formatSize(layout.pages * PAGE_BYTES)} cannot be cut into so many slots of equal size`,
+    );
+  }
+  if (layout.pages > 2 ** 31 - 1) {
+    throw new UsageError(
+      `-v ${vcpus} -b ${formatSize(options.bytesPerVcpu as number)}: more than 8T of guest memory is too much for threads`,
+    );
+  }
+  const trackContents = layout.pages <= TRACKED_PAGES_MAX;
+  const vm: Partial<VmConfig> = {
+    ...common.vm,
+    vcpus,
+    maxGfn: layout.maxGfn,
+    tablePages: tablePagesFor(layout.pages + CODE_PAGES, vcpus, copies),
+    memory: [
+      { name: 'code', type: '4k', pages: CODE_PAGES },
+      { name: 'test', type, pages: layout.pages },
+    ],
+    maxMemslots: layout.slots + 16,
+    frameGenerations: input.moves === true ? 4 : 2,
+    trackContents,
+  };
+  return {
+    workload,
+    options: { ...options, trackContents },
+    seed: common.seed,
+    vm,
+    params: { ...input.params, ...common.params },
+    threads,
+    controlWords: CONTROL_WORDS + (trackContents ? layout.pages + CODE_PAGES : 0),
+  };
+}
+
+/** Notes that every memstress workload prints first, as the selftests do. */
+export function memstressNotes(plan: WorkloadPlan): string[] {
+  const { baseGfn, pages } = memstressLayout(plan.options);
+  const hex = (gfn: number): string => `0x${(gfn * PAGE_BYTES).toString(16)}`;
+  return [
+    'Testing guest mode: PA-bits:ANY, VA-bits:48,  4K pages',
+    `guest physical test memory: [${hex(baseGfn)}, ${hex(baseGfn + pages)})`,
+    ...(plan.vm.trackContents
+      ? []
+      : ['contents of guest pages are not tracked: the guest is too big for that; lost dirty pages go unnoticed']),
+  ];
+}

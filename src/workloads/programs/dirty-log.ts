@@ -1,0 +1,88 @@
+/**
+ * A guest that dirties its memory while user space harvests the dirty log (kernel: dirty_log_perf_test.c).
+ *
+ * As there, vCPUs rest while the log is read and cleared, so that each phase can be timed on its own; with `-e` they run while
+ * logging is being disabled.
+ */
+import type { Task } from '../../machine/point.ts';
+import { SlotFlag } from '../../mmu/memslot.ts';
+import type { ProgramContext } from '../workload.ts';
+import { guestPass } from './guest-pass.ts';
+import { memstressLayout, vcpuPages } from './memstress-layout.ts';
+import { checkNothingLost, clearLog, createSlots, getLog, SentPages, sendAll, sendPages, setRegion, testSlots } from './vmm.ts';
+
+/** vcpu_worker: a pass in each round; the first one writes every page. */
+export function* dirtyLogVcpu(context: ProgramContext): Task<void> {
+  const { control, options, index, random } = context;
+  const vcpu = context.vcpu!;
+  const pages = vcpuPages(memstressLayout(options), options, index);
+  const populate = { ...pages, writePercent: 100, randomAccess: false, random };
+  const dirty = { ...populate, writePercent: options.writePercent as number, randomAccess: options.randomAccess === true };
+  for (let round = 0; ; ) {
+    round = yield* control.nextRound(round);
+    if (round === 0) return;
+    do {
+      if (!(yield* guestPass(vcpu, control, round === 1 ? populate : dirty))) return;
+    } while (yield* control.flag());
+    yield* control.endRound();
+  }
+}
+
+/** run_test: populate, enable, iterate, disable; each phase is timed. */
+export function* dirtyLogIoctl(context: ProgramContext): Task<void> {
+  const { vm, control, options } = context;
+  const { thread } = vm;
+  const vcpus = options.vcpus as number;
+  const slots = testSlots(options);
+  const sent = vm.config.trackContents ? new SentPages(control, vm) : null;
+  const manual = vm.kvm.params.manualProtect;
+  yield* createSlots(vm, options);
+  let parts = 0;
+  let began = thread.now();
+  function* round(): Task<boolean> {
+    yield* control.beginRound();
+    parts += vcpus;
+    return yield* control.awaitRounds(parts);
+  }
+  const ended = (phase: string): void => {
+    const now = thread.now();
+    context.phase(phase, now - began);
+    began = now;
+  };
+
+  if (!(yield* round())) return;
+  ended('populate');
+  for (const slot of slots) yield* setRegion(vm, { ...slot, flags: SlotFlag.logDirty });
+  ended('enable');
+  // A log that begins empty tells what changes from now on: the rest is sent first.
+  if (sent !== null && !vm.kvm.params.initiallySet) for (const slot of slots) yield* sendAll(vm, sent, slot);
+
+  for (let iteration = 1; iteration <= (options.iterations as number); iteration++) {
+    began = thread.now();
+    if (!(yield* round())) return;
+    ended('dirty');
+    const bitmaps: Uint32Array[] = [];
+    for (const slot of slots) bitmaps.push(yield* getLog(vm, slot));
+    ended('get');
+    if (manual) {
+      for (let i = 0; i < slots.length; i++) yield* clearLog(vm, slots[i], bitmaps[i]);
+      ended('clear');
+    }
+    for (let i = 0; i < slots.length; i++) yield* sendPages(vm, sent, slots[i], bitmaps[i]);
+    if (sent !== null) for (const slot of slots) yield* checkNothingLost(vm, sent, slot);
+    yield* control.checkpoint();
+    if (yield* control.stopped()) return;
+  }
+
+  if (options.runWhileDisabling === true) {
+    yield* control.setFlag(true);
+    yield* control.beginRound();
+    parts += vcpus;
+  }
+  began = thread.now();
+  for (const slot of slots) yield* setRegion(vm, slot);
+  ended('disable');
+  yield* control.setFlag(false);
+  if (!(yield* control.awaitRounds(parts))) return;
+  yield* control.stop();
+}

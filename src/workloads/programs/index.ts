@@ -1,0 +1,48 @@
+/**
+ * The programs of workloads by name, and what runs one on a thread of any engine.
+ */
+import type { EngineContext } from '../../engines/plan.ts';
+import type { Task } from '../../machine/point.ts';
+import { Random } from '../../vm/random.ts';
+import { Vcpu } from '../../vm/vcpu.ts';
+import { VcpuArea } from '../../vm/vcpu-layout.ts';
+import type { Program } from '../workload.ts';
+import { Control } from './control.ts';
+import { demandPagingIoctl, demandPagingVcpu } from './demand-paging.ts';
+import { dirtyLogIoctl, dirtyLogVcpu } from './dirty-log.ts';
+import { memslotModificationIoctl, stressVcpu } from './memslot-modification.ts';
+import { notifierStormHost, notifierStormIoctl } from './notifier-storm.ts';
+import { traceIoctl, traceVcpu } from './trace-replay.ts';
+import { zapRoots } from './zap-roots.ts';
+
+export const PROGRAMS: Readonly<Record<string, Program>> = {
+  'dirty-log-vcpu': dirtyLogVcpu,
+  'dirty-log-ioctl': dirtyLogIoctl,
+  'demand-paging-vcpu': demandPagingVcpu,
+  'demand-paging-ioctl': demandPagingIoctl,
+  'stress-vcpu': stressVcpu,
+  'memslot-modification-ioctl': memslotModificationIoctl,
+  'notifier-storm-ioctl': notifierStormIoctl,
+  'notifier-storm-host': notifierStormHost,
+  'zap-roots': zapRoots,
+  'trace-vcpu': traceVcpu,
+  'trace-ioctl': traceIoctl,
+};
+
+/** Runs the program of a thread of a workload's plan. Errors: RangeError for a program that there is not. */
+export function* runProgram(context: EngineContext): Task<void> {
+  const { vm, thread, plan } = context;
+  const program = PROGRAMS[thread.program];
+  if (program === undefined) throw new RangeError(`there is no program ${thread.program}`);
+  const isVcpu = thread.role === 'vcpu';
+  const area = isVcpu ? new VcpuArea(vm.vcpuArea(thread.index), vm.config) : null;
+  yield* program({
+    vm,
+    vcpu: area && new Vcpu({ kvm: vm.kvm, id: thread.index, area, contentWord: vm.contentWord }),
+    control: new Control(vm.memory, context.control),
+    random: new Random(context.seed),
+    options: plan.options,
+    index: thread.index,
+    phase: (name, ns) => context.phase(name, ns),
+  });
+}

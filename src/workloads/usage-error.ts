@@ -1,0 +1,37 @@
+/**
+ * A mistake of the user: an unknown name, a value that means nothing. One line, without a stack trace.
+ */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`. */
+export function editDistance(a: string, b: string): number {
+  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1];
+      let edits = Math.min(rows[i - 1][j] + 1, row[j - 1] + 1, rows[i - 1][j - 1] + (same ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) edits = Math.min(edits, rows[i - 2][j - 2] + 1);
+      row.push(edits);
+    }
+    rows.push(row);
+  }
+  return rows[a.length][b.length];
+}
+
+/** The name that was most likely meant, or nothing where none is near. */
+export function nearestName(given: string, names: readonly string[]): string | undefined {
+  const wanted = given.toLowerCase();
+  const scored = names.map((name) => ({ name, edits: editDistance(wanted, name.toLowerCase()) }));
+  const best = scored.sort((a, b) => a.edits - b.edits)[0];
+  if (best && best.edits <= Math.max(2, Math.floor(wanted.length / 3))) return best.name;
+  return names.find((name) => wanted.length >= 3 && name.toLowerCase().startsWith(wanted));
+}
+
+/** The error for a name that is none of `names`: with the nearest one, or with all of them. */
+export function unknownName(what: string, given: string, names: readonly string[]): UsageError {
+  const near = nearestName(given, names);
+  return new UsageError(`unknown ${what} '${given}': ${near ? `did you mean '${near}'?` : `there are ${names.join(', ')}`}`);
+}
