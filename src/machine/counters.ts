@@ -34,18 +34,21 @@ export function defineCounters<const Table extends readonly CounterDefinition[]>
   base: number,
   table: Table,
 ): { readonly [Name in Table[number]['name']]: number } {
-  const indices: Record<string, number> = {};
   for (const [i, definition] of table.entries()) {
     const index = base + i;
     const taken = rows.get(index);
     if (index >= COUNTER_SLOTS) throw new RangeError(`counter ${definition.name}: no slot ${index}`);
-    if (definition.name in indices) throw new RangeError(`counter ${definition.name} is in its table twice`);
+    if (table.findIndex(({ name }) => name === definition.name) !== i) {
+      throw new RangeError(`counter ${definition.name} is in its table twice`);
+    }
     if (taken && taken.name !== definition.name)
       throw new RangeError(`counters ${taken.name} and ${definition.name} share slot ${index}`);
-    indices[definition.name] = index;
     rows.set(index, { ...definition, index });
   }
-  return Object.freeze(indices) as { readonly [Name in Table[number]['name']]: number };
+  // Made in one go: an object that grows property by property becomes a hash table, and is one on every count.
+  return Object.freeze(Object.fromEntries(table.map(({ name }, i) => [name, base + i]))) as {
+    readonly [Name in Table[number]['name']]: number;
+  };
 }
 
 /** All counters that were defined, by index. */
