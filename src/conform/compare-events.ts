@@ -31,18 +31,27 @@ export function compareEvents(
 ): EventDifference | null {
   const left = new Cursor(expected, comparison);
   const right = new Cursor(got, comparison);
-  const before: string[] = [];
+  /** The last places passed: their texts are made only for a difference. */
+  const passed: Place[] = [];
   while (!left.done || !right.done) {
-    if (!same(left, right, comparison.renaming)) return { expected: left.text(), got: right.text(), before };
-    before.push(left.text());
-    if (before.length > CONTEXT) before.shift();
+    if (!same(left, right, comparison.renaming)) {
+      return { expected: left.text(), got: right.text(), before: passed.slice(-CONTEXT).map((place) => left.text(place)) };
+    }
+    passed.push(left.place);
+    if (passed.length > 4 * CONTEXT) passed.splice(0, 3 * CONTEXT);
     left.advance();
     right.advance();
   }
   return null;
 }
 
-/** A place in a list of events: one entry of a run at a time. */
+/** An event, and how many entries of its run were passed. */
+interface Place {
+  readonly index: number;
+  readonly within: number;
+}
+
+/** Goes over a list of events, one entry of a run at a time. */
 class Cursor {
   readonly #events: readonly PhaseEvent[];
   readonly #comparison: EventComparison;
@@ -76,11 +85,15 @@ class Cursor {
     this.#index++;
   }
 
-  text(): string {
-    if (this.done) return '(nothing more)';
-    const { event, pages } = this;
+  get place(): Place {
+    return { index: this.#index, within: this.#within };
+  }
+
+  text({ index, within } = this.place): string {
+    const event = this.#events.at(index);
+    if (event === undefined) return '(nothing more)';
     if (!isSpteEvent(event)) return eventText(event);
-    return runText(event.run, this.#comparison.kindOf(event.run), pages);
+    return runText(event.run, this.#comparison.kindOf(event.run), within * this.#comparison.span(event.run.level));
   }
 }
 
@@ -99,9 +112,9 @@ function sameChange(a: SpteRun, aPages: number, b: SpteRun, bPages: number, rena
   if (a.gfn + aPages !== b.gfn + bPages) return false;
   const old = valueAt(a.old, a.stepOld, aPages);
   const next = valueAt(a.next, a.stepNew, aPages);
-  if (!renaming.matches(old, valueAt(b.old, b.stepOld, bPages), a.level)) return false;
-  renaming.replaced(old, a.level);
-  return renaming.matches(next, valueAt(b.next, b.stepNew, bPages), a.level);
+  const place = { asId: a.asId, gfn: a.gfn + aPages, level: a.level };
+  if (!renaming.matchesOld(old, valueAt(b.old, b.stepOld, bPages), place)) return false;
+  return renaming.matchesNew(next, valueAt(b.next, b.stepNew, bPages), place);
 }
 
 const valueAt = (spte: Word64, moves: boolean, pages: number): Word64 => (moves ? shiftPfn(spte, pages) : spte);

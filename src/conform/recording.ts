@@ -50,6 +50,9 @@ const GENERATIONS: readonly (readonly [number, number, KernelName])[] = [
 const KEY_NAMES: Readonly<Record<string, string>> = { size_bytes: 'size', off_bytes: 'off', len_bytes: 'len', rw: 'op' };
 const NO_KEYS = new Set(['op', 'args', 'at_event', 'result', 'cmd']);
 
+/** A number with more digits than a double holds: it is read as text. */
+const LONG_NUMBER = /:[ \t]*(\d{16,})(?=[ \t]*[,}\]])/g;
+
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /** Reads a recording, compressed or not. Errors: ScriptError, with the line of the damage. */
@@ -70,7 +73,7 @@ function readText(file: string): string {
 export function parseRecording(text: string, file: string): Recording {
   let json: Json;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(text.replace(LONG_NUMBER, ': "$1"'));
   } catch (error) {
     throw new ScriptError({
       file,

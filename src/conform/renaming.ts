@@ -31,9 +31,26 @@ class Pairs {
   }
 }
 
+/** Where an SPTE is. */
+export interface SptePlace {
+  readonly asId: number;
+  readonly gfn: number;
+  readonly level: number;
+}
+
+/** A table page that is linked. */
+interface TablePair {
+  readonly expected: number;
+  readonly got: number;
+  readonly place: SptePlace;
+  /** A table above it was unlinked: it is going away, whether the recording shows that or not. */
+  orphan: boolean;
+}
+
 export class Renaming {
   readonly #span: (level: number) => number;
-  readonly #tables = new Pairs();
+  readonly #tables = new Map<number, TablePair>();
+  readonly #tablesBack = new Map<number, TablePair>();
   /** By level. */
   readonly #frames: readonly Pairs[] = [new Pairs(), new Pairs(), new Pairs(), new Pairs()];
   #epoch = 0;
@@ -48,29 +65,45 @@ export class Renaming {
     this.#epoch++;
   }
 
-  /** Whether two values of one entry are the same but for names. */
-  matches(expected: Spte, got: Spte, level: number): boolean {
-    if (!isShadowPresent(expected) || !isShadowPresent(got)) return expected.lo === got.lo && expected.hi === got.hi;
-    if (((expected.lo ^ got.lo) & 0xfff) !== 0 || ((expected.hi ^ got.hi) & 0xfff00000) !== 0) return false;
-    return isLastSpte(expected, level)
-      ? this.#sameFrame(sptePfn(expected), sptePfn(got), level)
-      : this.#sameTable(sptePfn(expected), sptePfn(got));
+  /** Whether two values that an entry had are the same but for names; the entry has another one now. */
+  matchesOld(expected: Spte, got: Spte, place: SptePlace): boolean {
+    if (!sameBits(expected, got)) return false;
+    if (!isShadowPresent(expected)) return true;
+    if (isLastSpte(expected, place.level)) return this.#sameFrame(sptePfn(expected), sptePfn(got), place.level);
+    const pair = this.#tables.get(sptePfn(expected));
+    if (pair !== undefined && pair.got !== sptePfn(got)) return false;
+    if (pair === undefined && this.#tablesBack.has(sptePfn(got))) return false;
+    if (pair !== undefined) this.#forget(pair);
+    this.#orphanBelow(place);
+    return true;
   }
 
-  /** Notes that the old value is gone: if it was a table, its page may be used again. */
-  replaced(expected: Spte, level: number): void {
-    if (isShadowPresent(expected) && !isLastSpte(expected, level)) this.#tables.delete(sptePfn(expected));
-  }
-
-  #sameTable(expected: number, got: number): boolean {
-    const { forth, back } = this.#tables;
-    const pair = forth.get(expected);
-    const reverse = back.get(got);
-    if (pair === undefined && reverse === undefined) {
-      this.#tables.set(expected, got, this.#epoch);
-      return true;
+  /** Whether two values that an entry has from now on are the same but for names. */
+  matchesNew(expected: Spte, got: Spte, place: SptePlace): boolean {
+    if (!sameBits(expected, got)) return false;
+    if (!isShadowPresent(expected)) return true;
+    if (isLastSpte(expected, place.level)) return this.#sameFrame(sptePfn(expected), sptePfn(got), place.level);
+    for (const pair of [this.#tables.get(sptePfn(expected)), this.#tablesBack.get(sptePfn(got))]) {
+      if (pair?.orphan === false) return false;
+      if (pair !== undefined) this.#forget(pair);
     }
-    return pair?.other === got && reverse?.other === expected;
+    const pair = { expected: sptePfn(expected), got: sptePfn(got), place, orphan: false };
+    this.#tables.set(pair.expected, pair);
+    this.#tablesBack.set(pair.got, pair);
+    return true;
+  }
+
+  #forget(pair: TablePair): void {
+    this.#tables.delete(pair.expected);
+    this.#tablesBack.delete(pair.got);
+  }
+
+  #orphanBelow({ asId, gfn, level }: SptePlace): void {
+    const end = gfn + this.#span(level);
+    for (const pair of this.#tables.values()) {
+      const { place } = pair;
+      if (place.asId === asId && place.level < level && place.gfn >= gfn && place.gfn < end) pair.orphan = true;
+    }
   }
 
   #sameFrame(expected: number, got: number, level: number): boolean {
@@ -94,4 +127,10 @@ export class Renaming {
     pairs.set(expected, got, this.#epoch);
     return true;
   }
+}
+
+/** Whether two values are equal apart from the PFN of a present one. */
+function sameBits(expected: Spte, got: Spte): boolean {
+  if (!isShadowPresent(expected) || !isShadowPresent(got)) return expected.lo === got.lo && expected.hi === got.hi;
+  return ((expected.lo ^ got.lo) & 0xfff) === 0 && ((expected.hi ^ got.hi) & 0xfff00000) === 0;
 }

@@ -20,7 +20,10 @@ export interface KernelGeneration {
   readonly rootZapPasses: readonly (number | 'root')[];
   /** Whether the bookkeeping of a frozen SPTE follows the final store (6.10) or the freeze. */
   readonly bookkeepingAfterFrozen: boolean;
-  /** Who zaps an invalidated root: a worker per root (5.18 to 6.5), or the caller (6.6). Earlier ones: the caller, too. */
+  /**
+   * Who zaps an invalidated root: a worker per root (5.18 to 6.5), or the caller (6.6). Earlier ones: the caller, too. The
+   * longterm 6.1 took the change of 6.6 over (recorded on 6.1.190), and with it the reference of the MMU's own.
+   */
   readonly rootZapBy: 'worker' | 'caller';
   /** Whether the last put of a valid root zaps it (until 6.3) or the MMU holds a reference of its own (6.4). */
   readonly zapRootOnLastPut: boolean;
@@ -60,6 +63,10 @@ export interface KernelGeneration {
   readonly exchangeVolatile: boolean;
   /** Whether yielding tests for progress after the need to reschedule (6.13) or before it. */
   readonly progressTestLast: boolean;
+  /** Whether the reset of a new vCPU makes its first guest entry flush the TLB (recorded on 6.12, not on 6.1). */
+  readonly flushOnVcpuReset: boolean;
+  /** Whether the end of the MMU takes mmu_lock for write to invalidate the roots (longterm 6.1), or needs no lock. */
+  readonly lockedTeardown: boolean;
 }
 
 const BIT63 = new Word64(0, 1 << 31);
@@ -91,6 +98,8 @@ const v5_15: KernelGeneration = {
   preFault: false,
   exchangeVolatile: false,
   progressTestLast: false,
+  flushOnVcpuReset: false,
+  lockedTeardown: false,
 };
 
 const v5_18: KernelGeneration = {
@@ -107,6 +116,9 @@ const v6_1: KernelGeneration = {
   ...v5_18,
   name: '6.1',
   unconditionalFlushOnEnable: true,
+  rootZapBy: 'caller',
+  zapRootOnLastPut: false,
+  lockedTeardown: true,
 };
 
 const v6_12: KernelGeneration = {
@@ -129,6 +141,8 @@ const v6_12: KernelGeneration = {
   writeProtectedResult: true,
   slotZapAllQuirk: true,
   preFault: true,
+  flushOnVcpuReset: true,
+  lockedTeardown: false,
 };
 
 const v6_13: KernelGeneration = {

@@ -144,7 +144,6 @@ function* mapTargetLevel(kvm: Kvm, fault: PageFault, iter: TdpIter): Task<RetPf>
     const { number } = yield* kvm.slots.generation(kvm);
     const access = roleAccess(kvm.pages.role(iter.root));
     next = kvm.spte.makeMmio(iter.gfn, access, number);
-    kvm.trace?.markMmioSpte(iter.gfn, access, number);
   } else {
     writeTracked = yield* gfnIsWriteTracked(kvm, fault.gfn);
     const role = kvm.pages.role(iter.root);
@@ -176,6 +175,7 @@ function* mapTargetLevel(kvm: Kvm, fault: PageFault, iter: TdpIter): Task<RetPf>
   }
   if (kvm.spte.isMmio(next)) {
     kvm.counters[MmuCounter.pf_mmio_spte_created]++;
+    kvm.trace?.markMmioSpte(iter.gfn, roleAccess(kvm.pages.role(iter.root)), kvm.spte.mmioGeneration(next));
     result = RetPf.emulate;
   }
   return result;

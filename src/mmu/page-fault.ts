@@ -71,6 +71,7 @@ export function* kvmMmuDoPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): T
   const result = yield* backend === null ? kvmTdpMmuPageFault(kvm, vcpu, fault) : backend.pageFault(kvm, vcpu, fault);
   if (result < 0) {
     counters[MmuCounter.pf_error]++;
+    kvm.trace?.pageFaultDone(vcpu.vcpu, fault.gfn, result);
     return result;
   }
   if (!fault.prefetch) {
@@ -80,7 +81,7 @@ export function* kvmMmuDoPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): T
     else if (result === RetPf.writeProtected) counters[MmuCounter.pf_write_protected]++;
   }
   if (result === RetPf.retry) counters[RETRY_COUNTERS[fault.retryReason]]++;
-  kvm.trace?.pageFaultDone(vcpu.vcpu, fault.gfn, result as RetPf);
+  kvm.trace?.pageFaultDone(vcpu.vcpu, fault.gfn, result);
   return result;
 }
 

@@ -49,7 +49,6 @@ export function* kvmTdpMmuPutRoot(kvm: Kvm, root: number): Task<void> {
   yield* spinLock(kvm.pagesLock, kvm.thread, Site.kvm_tdp_mmu_put_root);
   yield* unlinkRoot(kvm, root);
   yield* spinUnlock(kvm.pagesLock, kvm.thread);
-  kvm.trace?.prepareZapPage(root, kvm.pages.gfn(root), kvm.geometry.rootLevel);
   kvm.counters[MmuCounter.tdp_mmu_roots]--;
   yield* callRcu(kvm.rcu, kvm.thread, root);
 }

@@ -32,8 +32,8 @@ export interface MmuTrace {
   operation(name: TracedOperation): void;
   /** kvm_page_fault: a nested page fault is about to be handled. */
   pageFault(vcpu: number, gfn: Gfn, errorCode: number): void;
-  /** The fault was handled (return of kvm_tdp_page_fault). */
-  pageFaultDone(vcpu: number, gfn: Gfn, result: RetPf): void;
+  /** The fault was handled (return of kvm_tdp_page_fault): a {@link RetPf}, or a negative errno. */
+  pageFaultDone(vcpu: number, gfn: Gfn, result: number): void;
   /** kvm_mmu_spte_requested: the level that the fault wants to map. */
   requested(gfn: Gfn, level: Level): void;
   /** Return of kvm_tdp_mmu_map. */

@@ -58,6 +58,9 @@ export function* kvmMmuZapMemslot(kvm: Kvm, slot: Memslot): Task<void> {
 /** The end of the MMU: no vCPU is left; what is left of the roots goes (kvm_mmu_uninit_tdp_mmu). */
 export function* kvmMmuUninitTdpMmu(kvm: Kvm): Task<void> {
   if (kvm.backend !== null) return;
+  const { lockedTeardown } = kvm.generation;
+  if (lockedTeardown) yield* mmuWriteLock(kvm, Site.kvm_destroy_vm);
   yield* kvmTdpMmuInvalidateAllRoots(kvm);
+  if (lockedTeardown) yield* mmuWriteUnlock(kvm);
   yield* kvmTdpMmuZapInvalidatedRoots(kvm, true);
 }

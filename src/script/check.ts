@@ -30,7 +30,8 @@ class Checker {
       case 'sys':
         return;
       case 'vm':
-        return this.#checkVm(operation.values, line);
+        this.#checkVm(operation.values, line);
+        return;
       default:
         if (this.#vm === null && op !== 'shell') this.#fail(line, `'${op}' before 'vm': there is no VM yet`);
     }
@@ -59,9 +60,11 @@ class Checker {
     const { line } = operation;
     switch (operation.op) {
       case 'mem':
-        return this.#checkMem(operation.values, line);
+        this.#checkMem(operation.values, line);
+        break;
       case 'slot':
-        return this.#checkSlot(operation.values, line);
+        this.#checkSlot(operation.values, line);
+        break;
       case 'touch':
       case 'atouch': {
         const { vcpu, gfn, n, stride, off } = operation.values;
@@ -70,22 +73,29 @@ class Checker {
         if (off >= PAGE_BYTES) this.#fail(line, `off=${off} lies beyond the page`, ['0 to 4095']);
         return;
       }
+      case 'role':
+        return this.#checkVcpu(operation.values.vcpu, line);
       case 'prefault':
         this.#checkVcpu(operation.values.vcpu, line);
-        return this.#checkGfns(operation.values.gfn, operation.values.n, line);
+        this.#checkGfns(operation.values.gfn, operation.values.n, line);
+        break;
       case 'zaprange':
-        return this.#checkGfns(operation.values.gfn, operation.values.n, line);
+        this.#checkGfns(operation.values.gfn, operation.values.n, line);
+        break;
       case 'moveslot':
       case 'track':
       case 'untrack':
-        return this.#checkGfns(operation.values.gfn, 1, line);
+        this.#checkGfns(operation.values.gfn, 1, line);
+        break;
       case 'madvise':
       case 'mprotect':
       case 'munmap':
       case 'remap':
-        return this.#checkRange(operation.values.mem, operation.values.off, operation.values.len, line);
+        this.#checkRange(operation.values.mem, operation.values.off, operation.values.len, line);
+        break;
       case 'hosttouch':
-        return this.#checkRange(operation.values.mem, operation.values.off, operation.values.n * PAGE_BYTES, line);
+        this.#checkRange(operation.values.mem, operation.values.off, operation.values.n * PAGE_BYTES, line);
+        break;
       case 'age':
         if (operation.values.mem !== undefined) {
           const { mem, off, len = PAGE_BYTES } = operation.values;

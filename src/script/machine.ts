@@ -137,7 +137,7 @@ export class ScriptMachine {
   }
 }
 
-function vmOf(script: Script): Values<'vm'> {
+export function vmOf(script: Script): Values<'vm'> {
   for (const { operations } of script.phases) {
     for (const operation of operations) if (operation.op === 'vm') return operation.values;
   }
@@ -153,7 +153,7 @@ function threadNames(script: Script, vcpus: number): readonly string[] {
   return [...names];
 }
 
-function configOf(script: Script, vm: Values<'vm'>, threads: number, defaultKernel: KernelName): VmConfig {
+export function configOf(script: Script, vm: Values<'vm'>, threads: number, defaultKernel: KernelName): VmConfig {
   const kernel = vm.kernel ?? defaultKernel;
   const memory: MemoryRegionConfig[] = vm.code !== 0 ? [CODE_REGION] : [];
   const params: Partial<Record<ParamName, number>> = {

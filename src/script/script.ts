@@ -41,6 +41,7 @@ export function threadOf(operation: Operation): string {
   switch (operation.op) {
     case 'touch':
     case 'atouch':
+    case 'role':
       return vcpuThread(operation.values.vcpu);
     case 'shell':
     case 'age':
@@ -50,8 +51,11 @@ export function threadOf(operation: Operation): string {
   }
 }
 
+type VcpuOperation = Extract<Operation, { op: 'touch' | 'atouch' | 'prefault' | 'role' }>;
+const VCPU_OPERATIONS: readonly string[] = ['touch', 'atouch', 'prefault', 'role'];
+
 /** The vCPU that `operation` runs, or undefined. Two threads cannot run one vCPU at a time. */
 export function vcpuOf(operation: Operation): number | undefined {
-  const uses = operation.op === 'touch' || operation.op === 'atouch' || operation.op === 'prefault';
-  return uses ? operation.values.vcpu : undefined;
+  const uses = VCPU_OPERATIONS.includes(operation.op);
+  return uses ? (operation as VcpuOperation).values.vcpu : undefined;
 }

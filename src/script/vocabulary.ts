@@ -156,6 +156,21 @@ export const OPERATIONS = {
   recover: { help: 'one period of NX huge page recovery', args: [], keys: [] },
   track: { help: 'begin to write-track a gfn', args: [], keys: [GFN] },
   untrack: { help: 'end write-tracking of a gfn', args: [], keys: [GFN] },
+  role: {
+    help: 'the vCPU goes over to the roots of another role: in SMM, or for a nested guest',
+    args: [],
+    keys: [VCPU, { name: 'smm', kind: 'number', default: 0, min: 0 }, { name: 'nested', kind: 'number', default: 0, min: 0 }],
+  },
+  resched: {
+    help: 'the scheduler wants the processor back at every n-th look of this thread; 0: never',
+    args: [],
+    keys: [{ name: 'every', kind: 'number', min: 0 }],
+  },
+  allocfail: {
+    help: 'every n-th allocation of this thread that must not wait fails; 0: none',
+    args: [],
+    keys: [{ name: 'every', kind: 'number', min: 0 }],
+  },
   expect: {
     help: 'fail unless what follows holds: see the reference',
     args: [{ name: 'what', kind: 'word', choices: ['mapped', 'unmapped', 'counter', 'dirty', 'result', 'changes'] }],

@@ -88,8 +88,8 @@ export class Vcpu {
   inGuest = false;
   /** The guest's next instruction must be fetched. */
   mustFetch = false;
-  /** KVM_REQ_TLB_FLUSH_GUEST: the reset of a new vCPU asks for one flush. */
-  resetFlush = true;
+  /** KVM_REQ_TLB_FLUSH_GUEST: in some kernels the reset of a new vCPU asks for one flush. */
+  resetFlush: boolean;
   /** The version that the last tracked access read or made. */
   version = 0;
 
@@ -98,6 +98,7 @@ export class Vcpu {
     const { kvm, area } = options;
     this.id = options.id;
     this.kvm = kvm;
+    this.resetFlush = kvm.generation.flushOnVcpuReset;
     this.thread = kvm.thread;
     this.memory = kvm.memory;
     this.counters = kvm.counters;

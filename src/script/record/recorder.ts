@@ -113,7 +113,7 @@ export class Recorder implements MmuTrace, Probe {
     this.#add('npf', { vcpu, gfn: hex(gfn), err: errorLetters(errorCode) });
   }
 
-  pageFaultDone(_vcpu: number, _gfn: Gfn, result: RetPf): void {
+  pageFaultDone(_vcpu: number, _gfn: Gfn, result: number): void {
     this.#add('tdp_page_fault_ret', { ret: result < 0 ? result : RET_NAMES[result] });
   }
 
