@@ -24,16 +24,12 @@ export { Execution } from './engines/explore/execution.ts';
 export { type ExploreFinding, type ExploreReport, explore } from './engines/explore/explore.ts';
 export {
   exploreLitmus,
-  LitmusError,
-  type LitmusOp,
   type LitmusOutcome,
   type LitmusResult,
-  type LitmusTest,
   litmusProgram,
-  parseLitmus,
   runLitmus,
-  type Verdict,
 } from './engines/explore/litmus.ts';
+export { LitmusError, type LitmusOp, type LitmusTest, parseLitmus, type Verdict } from './engines/explore/litmus-format.ts';
 export {
   EXPLORE_DEFAULTS,
   ExploreOptionError,

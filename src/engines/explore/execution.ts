@@ -9,7 +9,8 @@
 import { InvariantError } from '../../machine/invariant.ts';
 import { type Granted, operands, type Step, StepKind, type Task } from '../../machine/point.ts';
 import { ACCESS_OF_STEP, ACQUIRE, Access, STEP_NAMES } from './access.ts';
-import type { Finding, MemoryModel, Program, ProgramContext, StepEvent } from './program.ts';
+import { DrawnContext } from './drawn-context.ts';
+import type { Finding, MemoryModel, Program, StepEvent } from './program.ts';
 import { BufferedMemory } from './store-buffers.ts';
 import { TrackedMemory } from './tracked-memory.ts';
 import { wider } from './wider.ts';
@@ -19,40 +20,13 @@ export const DONE = -1;
 /** Invisible steps that a thread may take in a row before it counts as stuck. */
 const INVISIBLE_STEPS_MAX = 100_000;
 
-/** Numbers for programs that draw some: xorshift32, seeded per execution. */
-export class DataRandom implements ProgramContext {
-  /** Whether the execution drew a number. */
-  used = false;
-  readonly marks = new Set<string>();
-  #state = 1;
-
-  seed(seed: number): void {
-    this.used = false;
-    this.#state = (seed ^ 0x9e3779b9) >>> 0 || 1;
-  }
-
-  random(): number {
-    this.used = true;
-    let s = this.#state;
-    s ^= s << 13;
-    s ^= s >>> 17;
-    s ^= s << 5;
-    this.#state = s;
-    return s >>> 0;
-  }
-
-  mark(name: string): void {
-    this.marks.add(name);
-  }
-}
-
 export class Execution {
   readonly program: Program;
   readonly model: MemoryModel;
   readonly memory: TrackedMemory;
   readonly threadCount: number;
   readonly taskCount: number;
-  readonly context = new DataRandom();
+  readonly context = new DrawnContext();
   /** Seed of the numbers that the program draws in this execution. */
   dataSeed = 0;
 
@@ -89,6 +63,7 @@ export class Execution {
   readonly #fence: number[];
   readonly #buffered: BufferedMemory | null;
   readonly #coroutines: Task<unknown>[];
+  readonly #daemons: boolean;
   /** Threads whose announced step may be disabled: a wait, an acquire, a relax, or a fence with a store buffer. */
   #special = 0;
   /** Threads that spin or stand at a fence. */
@@ -114,6 +89,7 @@ export class Execution {
     this.fence = new Int32Array(256);
     this.enabledTasks = new Int32Array(this.taskCount);
     this.#coroutines = new Array(this.threadCount);
+    this.#daemons = program.threads.some((t) => t.daemon === true);
     this.task = new Int32Array(256);
     this.step = new Int32Array(256);
     this.access = new Int32Array(256);
@@ -218,9 +194,17 @@ export class Execution {
     if (this.program.observe !== undefined) this.#observe(i);
   }
 
-  /** Whether every thread has ended and every store buffer is empty. */
+  /** Whether every thread has ended, but for daemons that wait, and every store buffer is empty. */
   get complete(): boolean {
-    return this.live === 0;
+    return this.live === 0 || (this.#daemons && this.#onlyDaemonsWait());
+  }
+
+  #onlyDaemonsWait(): boolean {
+    for (let t = 0; t < this.taskCount; t++) {
+      if (this.enabled(t)) return false;
+      if (t < this.threadCount && this.pending[t] >= 0 && this.program.threads[t].daemon !== true) return false;
+    }
+    return true;
   }
 
   /** The threads that have steps left, in words: for deadlocks. */

@@ -17,6 +17,8 @@ export interface ProgramContext {
 
 export interface ProgramThread {
   readonly name: string;
+  /** Serves the others for as long as they run: at the end of an execution it may be waiting for more to do. */
+  readonly daemon?: boolean;
   /** Creates the thread's coroutine. Called at the start of every execution. */
   run(memory: Memory, context: ProgramContext): Task<unknown>;
 }

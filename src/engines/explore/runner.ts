@@ -56,7 +56,7 @@ export class ExhaustiveRunner {
       tally.fail({ finding, schedule: execution.schedule(), seed, execution: tally.executions });
     }
     const { repeatEvery } = this.#options;
-    if (end === 'failed' || (end === 'complete' && repeatEvery > 0 && this.#runs++ % repeatEvery === 0)) this.#repeat(end);
+    if (finding !== null || (end === 'complete' && repeatEvery > 0 && this.#runs++ % repeatEvery === 0)) this.#repeat(end);
   }
 
   #count(end: RunEnd): void {

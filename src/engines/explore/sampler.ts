@@ -32,7 +32,7 @@ export class Sampler {
       while (execution.live > 0) {
         const n = execution.listEnabled();
         if (n === 0) {
-          if (execution.program.mayDeadlock !== true) this.finding = execution.describeBlocked();
+          if (!execution.complete && execution.program.mayDeadlock !== true) this.finding = execution.describeBlocked();
           break;
         }
         scheduling = true;
@@ -45,7 +45,7 @@ export class Sampler {
         execution.take(t);
         last = t;
       }
-      if (execution.live === 0) this.finding = judge(execution);
+      if (execution.complete) this.finding = judge(execution);
     } catch (error) {
       if (scheduling) throw error;
       this.finding = toFinding(error);

@@ -12,13 +12,13 @@
  * path. Reversals that belong above the subtree are reported to the owner of the path.
  */
 import { InvariantError } from '../../../machine/invariant.ts';
-import { conflict } from '../access.ts';
 import type { Execution } from '../execution.ts';
 import { judge, toFinding } from '../judge.ts';
 import type { Finding } from '../program.ts';
 import { wider } from '../wider.ts';
 import { HappensBefore } from './happens-before.ts';
-import { type Branch, insertSequence, insertSource, isInitial, isWeakInitial, Sequence } from './wakeup-tree.ts';
+import { SleepSets } from './sleep-sets.ts';
+import { type Branch, insertSequence, insertSource, Sequence } from './wakeup-tree.ts';
 
 export type Reduction = 'optimal' | 'source' | 'none';
 
@@ -81,11 +81,8 @@ export class TreeSearch {
   #base = 0;
   #fresh = true;
   #raceFrom = 0;
-  readonly #tasks: number;
   readonly #preemptionsBounded: boolean;
-  #sleepTask: Int32Array;
-  #sleepAccess: Int32Array;
-  #sleepCount = new Int32Array(256);
+  readonly #sleep: SleepSets;
   #preemptions = new Int32Array(256);
   /** Branches already explored at each level of this search's own. */
   #explored = new Int32Array(256);
@@ -97,10 +94,8 @@ export class TreeSearch {
     this.reduction = reduction;
     this.bounds = bounds;
     this.order = new HappensBefore(execution);
-    this.#tasks = execution.taskCount;
     this.#preemptionsBounded = bounds.preemptions < Number.POSITIVE_INFINITY;
-    this.#sleepTask = new Int32Array(256 * this.#tasks);
-    this.#sleepAccess = new Int32Array(256 * this.#tasks);
+    this.#sleep = new SleepSets(execution.taskCount);
   }
 
   /** Takes up a subtree. */
@@ -120,7 +115,10 @@ export class TreeSearch {
   run(): RunEnd {
     const end = this.#run();
     this.#levels = end === 'preemptions' ? this.#length + 1 : this.#length;
-    if (this.reduction !== 'none') this.#reverseRaces(end === 'deadlock' || end === 'blocked');
+    if (this.reduction !== 'none') {
+      const daemonsWait = this.execution.live > 0 && this.execution.complete;
+      this.#reverseRaces(end === 'deadlock' || end === 'blocked' || daemonsWait);
+    }
     return end;
   }
 
@@ -135,7 +133,7 @@ export class TreeSearch {
     if (reducing) this.order.retract(keep, this.#length);
     this.#length = keep;
     if (i < this.#base) return false;
-    if (reducing && taken) this.#fallAsleep(i, execution.task[i], execution.access[i]);
+    if (reducing && taken) this.#sleep.add(i, execution.task[i], execution.access[i]);
     this.#explored[i]++;
     this.#branch = this.#pending[i].shift() as Branch;
     this.#from = i;
@@ -176,7 +174,7 @@ export class TreeSearch {
     const { task, access } = this.execution;
     const given: GivenLevel[] = [];
     for (let i = this.#base; i <= last; i++) {
-      const sleep = this.#sleepers(i);
+      const sleep = this.#sleep.list(i);
       const taken = i < this.#length;
       given.push({ sleep, pending: structuredClone(this.#pending[i]), task: taken ? task[i] : -1, access: access[i] });
     }
@@ -184,29 +182,11 @@ export class TreeSearch {
     return given;
   }
 
-  #sleepers(i: number): number[] {
-    const sleep: number[] = [];
-    for (let s = 0; s < this.#sleepCount[i]; s++) {
-      sleep.push(this.#sleepTask[i * this.#tasks + s], this.#sleepAccess[i * this.#tasks + s]);
-    }
-    return sleep;
-  }
-
   #setLevel(i: number, level: Level): void {
     this.#reserve(i);
-    this.#sleepCount[i] = level.sleep.length / 2;
-    for (let s = 0; s < this.#sleepCount[i]; s++) {
-      this.#sleepTask[i * this.#tasks + s] = level.sleep[2 * s];
-      this.#sleepAccess[i * this.#tasks + s] = level.sleep[2 * s + 1];
-    }
+    this.#sleep.set(i, level.sleep);
     this.#pending[i] = level.pending;
     this.#explored[i] = 0;
-  }
-
-  #fallAsleep(i: number, task: number, access: number): void {
-    const at = i * this.#tasks + this.#sleepCount[i]++;
-    this.#sleepTask[at] = task;
-    this.#sleepAccess[at] = access;
   }
 
   #run(): RunEnd {
@@ -238,7 +218,7 @@ export class TreeSearch {
       } else if (first !== null && i === from) {
         t = first.task;
       } else {
-        if (i === 0) this.#sleepCount[0] = 0;
+        if (i === 0) this.#sleep.set(0, []);
         this.#explored[i] = 0;
         if (guide.length > 0) {
           const next = guide[0];
@@ -265,7 +245,7 @@ export class TreeSearch {
       this.#length = i + 1;
       if (reducing) {
         order.append(i, i >= this.#raceFrom);
-        if (path === null || i + 1 >= path.length) this.#inheritSleep(i, t);
+        if (path === null || i + 1 >= path.length) this.#sleep.inherit(i, t, execution.access[i]);
       }
       if (this.finding !== null) {
         this.#reserve(i + 1);
@@ -297,13 +277,9 @@ export class TreeSearch {
     const n = execution.listEnabled();
     const { enabledTasks } = execution;
     let chosen = -1;
-    const from = i * this.#tasks;
-    const to = from + this.#sleepCount[i];
-    next: for (let k = 0; k < n; k++) {
+    for (let k = 0; k < n; k++) {
       const t = enabledTasks[k];
-      if (chosen >= 0 && t !== last) continue;
-      for (let s = from; s < to; s++) if (this.#sleepTask[s] === t || ~this.#sleepTask[s] === t) continue next;
-      chosen = t;
+      if ((chosen < 0 || t === last) && !this.#sleep.has(i, t)) chosen = t;
     }
     return chosen < 0 && n > 0 ? -2 : chosen;
   }
@@ -323,22 +299,6 @@ export class TreeSearch {
     const preempts = last >= 0 && t !== last && t < threads && last < threads && execution.enabled(last);
     this.#preemptions[i] = (i > 0 ? this.#preemptions[i - 1] : 0) + (preempts ? 1 : 0);
     return this.#preemptions[i] <= this.bounds.preemptions;
-  }
-
-  /** What sleeps after step `i`: whoever slept before it and does not conflict with it. */
-  #inheritSleep(i: number, t: number): void {
-    this.#reserve(i + 1);
-    const { execution } = this;
-    const count = this.#sleepCount[i];
-    const access = execution.access[i];
-    const from = i * this.#tasks;
-    let to = from + this.#tasks;
-    for (let s = from; s < from + count; s++) {
-      if (this.#sleepTask[s] === t || ~this.#sleepTask[s] === t || conflict(this.#sleepAccess[s], access)) continue;
-      this.#sleepTask[to] = this.#sleepTask[s];
-      this.#sleepAccess[to++] = this.#sleepAccess[s];
-    }
-    this.#sleepCount[i + 1] = to - from - this.#tasks;
   }
 
   #judge(): RunEnd {
@@ -388,13 +348,7 @@ export class TreeSearch {
     }
     sequence.push(task[second], order.reversedAccess(first, second, set));
     const optimal = this.reduction === 'optimal';
-    const from = first * this.#tasks;
-    for (let s = from; s < from + this.#sleepCount[first]; s++) {
-      const sleeper = this.#sleepTask[s];
-      const foreign = sleeper < 0;
-      const covers = optimal && !foreign ? isWeakInitial : isInitial;
-      if (covers(foreign ? ~sleeper : sleeper, this.#sleepAccess[s], sequence)) return;
-    }
+    if (this.#sleep.covers(first, sequence, optimal)) return;
     const insert = optimal ? insertSequence : insertSource;
     if (first >= this.#base) insert(this.#pending[first], sequence);
     else this.#report(first, sequence, insert);
@@ -408,11 +362,9 @@ export class TreeSearch {
   }
 
   #reserve(i: number): void {
-    if (i + 2 < this.#sleepCount.length) return;
-    this.#sleepTask = wider(this.#sleepTask);
-    this.#sleepAccess = wider(this.#sleepAccess);
-    this.#sleepCount = wider(this.#sleepCount);
-    this.#preemptions = wider(this.#preemptions);
-    this.#explored = wider(this.#explored);
+    while (i + 1 >= this.#explored.length) {
+      this.#preemptions = wider(this.#preemptions);
+      this.#explored = wider(this.#explored);
+    }
   }
 }
