@@ -49,6 +49,15 @@ export interface ThreadEnvironment {
 export const Held = { no: 0, read: 1, write: 2 } as const;
 export type Held = (typeof Held)[keyof typeof Held];
 
+/** What a thread keeps beside the arena: as it is between two of its operations, or in the middle of one. */
+export interface ThreadState {
+  readonly rcuNesting: number;
+  readonly rcuSequence: number;
+  readonly srcuSections: readonly [number, number];
+  readonly lockNodesInUse: number;
+  readonly held: number;
+}
+
 export class Thread {
   readonly id: ThreadId;
   readonly name: string;
@@ -104,6 +113,22 @@ export class Thread {
 
   held(lock: number): Held {
     return ((this.#held >>> (2 * lock)) & 3) as Held;
+  }
+
+  /** A copy of what the thread keeps beside the arena, to go with a copy of the arena. */
+  saveState(): ThreadState {
+    const { rcuNesting, rcuSequence, lockNodesInUse } = this;
+    return { rcuNesting, rcuSequence, srcuSections: [...this.srcuSections], lockNodesInUse, held: this.#held };
+  }
+
+  /** Goes back to `state`; the arena is put back by the caller. */
+  restoreState(state: ThreadState): void {
+    this.rcuNesting = state.rcuNesting;
+    this.rcuSequence = state.rcuSequence;
+    this.srcuSections[0] = state.srcuSections[0];
+    this.srcuSections[1] = state.srcuSections[1];
+    this.lockNodesInUse = state.lockNodesInUse;
+    this.#held = state.held;
   }
 
   holdsNothing(): boolean {

@@ -47,6 +47,8 @@ export interface KvmConfig {
   readonly tablePages: number;
   /** Hardware accessed and dirty bits. */
   readonly adBits: boolean;
+  /** Page-table pages that a vCPU takes at a time (KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE), where it is not the kernel's 40. */
+  readonly pageCache?: number;
 }
 
 /** Shared words of struct kvm. What is written together lies together; what different writers fight over, apart. */

@@ -17,7 +17,7 @@ export class VcpuMmu {
   readonly vcpu: number;
   readonly onLoadRoot: (root: number) => void;
   /** Page-table pages at hand, topped up before mmu_lock is taken (mmu_shadow_page_cache). */
-  readonly pageCache = new PageCache();
+  readonly pageCache: PageCache;
   /** The root in use, 0 for none. The vCPU holds a reference to it and to each cached one. */
   root = 0;
   readonly prevRoots = new Int32Array(PREV_ROOTS);
@@ -32,6 +32,7 @@ export class VcpuMmu {
   constructor(kvm: Kvm, options: VcpuMmuOptions) {
     this.vcpu = options.vcpu;
     this.onLoadRoot = options.onLoadRoot;
+    this.pageCache = new PageCache(kvm.config.pageCache);
     this.iter = new TdpIter(kvm.spte.nonpresent);
   }
 }

@@ -19,6 +19,12 @@ import { VmCounter } from './vm-counters.ts';
 import { ADDRESS_SPACES, type VmLayout } from './vm-layout.ts';
 
 /** What a thread decoded last of an address space. */
+export interface DecodedSlots {
+  readonly active: number;
+  readonly slots: readonly Memslot[];
+  readonly last: Memslot | null;
+}
+
 class Decoded {
   active = -1;
   slots: readonly Memslot[] = [];
@@ -33,6 +39,20 @@ export class Memslots implements MemslotLookup {
   constructor(layout: VmLayout, memory: Memory) {
     this.sets = Array.from({ length: ADDRESS_SPACES }, (_, asId) => new MemslotSets(memory, layout, asId));
     this.#decoded = this.sets.map(() => new Decoded());
+  }
+
+  /** What the thread has decoded, to go with a copy of the arena. */
+  saveState(): readonly DecodedSlots[] {
+    return this.#decoded.map(({ active, slots, last }) => ({ active, slots, last }));
+  }
+
+  restoreState(state: readonly DecodedSlots[]): void {
+    for (let asId = 0; asId < state.length; asId++) {
+      const decoded = this.#decoded[asId];
+      decoded.active = state[asId].active;
+      decoded.slots = state[asId].slots;
+      decoded.last = state[asId].last;
+    }
   }
 
   *find(kvm: Kvm, asId: number, gfn: Gfn): Task<Memslot | null> {

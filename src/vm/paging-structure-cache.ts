@@ -63,6 +63,16 @@ export class PagingStructureCache {
     }
   }
 
+  /** What the cache knows beside the arena: the tag in use, and whether it is empty. */
+  saveState(): readonly [number, boolean] {
+    return [this.#root, this.#empty];
+  }
+
+  restoreState([root, empty]: readonly [number, boolean]): void {
+    this.#root = root;
+    this.#empty = empty;
+  }
+
   /** Forgets everything. */
   flush(): void {
     if (!this.#empty) this.reset();

@@ -108,6 +108,16 @@ export class Tlb {
     }
   }
 
+  /** What the TLB knows beside the arena: the tag in use, and which levels may have entries. */
+  saveState(): readonly [number, number] {
+    return [this.#root, this.#levels];
+  }
+
+  restoreState([root, levels]: readonly [number, number]): void {
+    this.#root = root;
+    this.#levels = levels;
+  }
+
   /** Forgets everything. */
   flush(): void {
     if (this.#levels !== 0) this.reset();

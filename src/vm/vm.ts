@@ -3,7 +3,7 @@
  */
 import type { Memory } from '../machine/memory.ts';
 import { type Address, own } from '../machine/point.ts';
-import { Thread, type ThreadEnvironment } from '../machine/thread.ts';
+import { Thread, type ThreadEnvironment, type ThreadState } from '../machine/thread.ts';
 import type { BugSwitches } from '../mmu/bug-switches.ts';
 import { Kvm } from '../mmu/kvm.ts';
 import type { Pfn } from '../mmu/level.ts';
@@ -14,7 +14,7 @@ import { HostMemory } from './host-memory.ts';
 import { HostPte, makePte } from './host-pte.ts';
 import { HostRegion, HostSpace } from './host-space.ts';
 import { MemslotSets } from './memslot-sets.ts';
-import { Memslots } from './memslots.ts';
+import { type DecodedSlots, Memslots } from './memslots.ts';
 import type { VmConfig } from './vm-config.ts';
 import { VmLayout } from './vm-layout.ts';
 
@@ -64,6 +64,12 @@ export interface OpenVmOptions {
   readonly bugs?: BugSwitches;
 }
 
+/** What a thread's handle on a VM keeps beside the arena. */
+export interface VmState {
+  readonly thread: ThreadState;
+  readonly slots: readonly DecodedSlots[];
+}
+
 /** One thread's handle on a VM: the shared words, and the thread that uses them. */
 export class Vm {
   readonly layout: VmLayout;
@@ -99,6 +105,16 @@ export class Vm {
       trace: options.trace,
       bugs: options.bugs,
     });
+  }
+
+  /** What the thread keeps beside the arena, to go with a copy of the arena. */
+  saveState(): VmState {
+    return { thread: this.thread.saveState(), slots: this.slots.saveState() };
+  }
+
+  restoreState(state: VmState): void {
+    this.thread.restoreState(state.thread);
+    this.slots.restoreState(state.slots);
   }
 
   /** The host's region of that name. Errors: RangeError. */

@@ -9,6 +9,7 @@ import { asGfn } from '../../mmu/level.ts';
 import { kvmRecoverNxHugePages } from '../../mmu/nx-recovery.ts';
 import { kvmWriteTrackAddGfn, kvmWriteTrackRemoveGfn } from '../../mmu/page-track.ts';
 import type { ParamName } from '../../mmu/params.ts';
+import { kvmMmuNewPgd } from '../../mmu/root-load.ts';
 import { Site } from '../../mmu/site.ts';
 import { kvmMmuZapAllFast } from '../../mmu/zap-all.ts';
 import { kvmZapGfnRange } from '../../mmu/zap-leafs.ts';
@@ -33,6 +34,8 @@ export interface ScriptContext {
   readonly regionsByAddress: readonly string[];
   /** Whether the host's reclaim walks page tables: if not, an aging pass finds nothing to do. */
   readonly reclaimWalksTables: boolean;
+  /** Takes what `resched` and `allocfail` ask for; absent, they have no effect. */
+  readonly disturb?: (what: 'resched' | 'allocfail', every: number) => void;
 }
 
 const PAGE_BYTES = 4096;
@@ -102,6 +105,16 @@ export function* runOperation(context: ScriptContext, operation: Operation): Tas
       return yield* agingPass(context);
     case 'param':
       return yield* writeParameter(vm, operation.values);
+    case 'role': {
+      const { vcpu, smm, nested } = operation.values;
+      const { kvm, mmu } = context.vcpu(vcpu);
+      yield* kvmMmuNewPgd(kvm, mmu, smm, nested !== 0);
+      return '';
+    }
+    case 'resched':
+    case 'allocfail':
+      context.disturb?.(operation.op, operation.values.every);
+      return '';
     default:
       return yield* runInternal(vm, operation);
   }
