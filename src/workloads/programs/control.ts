@@ -155,4 +155,22 @@ export class Control {
       yield wait(examined, seen);
     }
   }
+
+  /** There is somebody who examines checkpoints. Said before any program runs. */
+  *expectExaminer(): Task<void> {
+    this.memory.store32(yield write(this.word(Word.examiner)), 1);
+  }
+
+  /** For the examiner: the checkpoint at which the workload waits, or 0. */
+  *checkpointWaiting(): Task<number> {
+    const reached = this.memory.load32(yield read(this.word(Word.checkpoint)));
+    return reached > this.memory.load32(own(this.word(Word.examined))) ? reached : 0;
+  }
+
+  /** For the examiner: lets the workload go on. */
+  *examined(checkpoint: number): Task<void> {
+    const word = this.word(Word.examined);
+    this.memory.store32(yield write(word), checkpoint);
+    yield wake(word, ALL);
+  }
 }

@@ -1,0 +1,99 @@
+/**
+ * `tdpsim stress NAME`: a workload on real threads, with a report.
+ */
+import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { Command } from 'commander';
+import manifest from '../../../package.json' with { type: 'json' };
+import { runRecord } from '../../report/json.ts';
+import { runReport, verdictText } from '../../report/run-report.ts';
+import { verdictOf } from '../../report/verdict.ts';
+import { COMMON_OPTIONS, commonSettings } from '../../workloads/common-options.ts';
+import { findWorkload, WORKLOADS } from '../../workloads/index.ts';
+import { parseOptions } from '../../workloads/option.ts';
+import { UsageError } from '../../workloads/usage-error.ts';
+import type { Workload } from '../../workloads/workload.ts';
+import type { CliCommand, Surroundings } from '../command.ts';
+import { addOptions, givenValues } from '../option-flags.ts';
+import { runWorkload } from '../run-workload.ts';
+
+export const stress: CliCommand = {
+  register(program, surroundings) {
+    const command = program
+      .command('stress')
+      .description('run a workload on real threads and report who waited for what')
+      .argument('[name]', 'the workload')
+      .addHelpText('after', '\nThe options of a workload: tdpsim stress NAME --help')
+      .action((name: string | undefined) => {
+        if (name === undefined) throw new UsageError(`stress: give a workload: ${WORKLOADS.map((w) => w.name).join(', ')}`);
+        findWorkload(name);
+      });
+    for (const workload of WORKLOADS) command.addCommand(workloadCommand(workload, surroundings));
+  },
+};
+
+const collect = (value: string, values: string[]): string[] => [...values, value];
+
+function workloadCommand(workload: Workload, surroundings: Surroundings): Command {
+  const { name, summary, selftest, operand } = workload;
+  const command = new Command(name)
+    .summary(summary)
+    .description(selftest ? `${summary} (${selftest} of the kernel's selftests)` : summary);
+  if (operand) command.argument(`[${operand.toLowerCase()}]`, 'a recorded trace: ftrace text, gzipped or not');
+  addOptions(command, workload.options);
+  command.optionsGroup('Options of all workloads:');
+  addOptions(command, COMMON_OPTIONS);
+  return command
+    .option('--set <name=value>', 'set a module parameter, for example eager_page_split=N (may be repeated)', collect, [])
+    .option('--lockstat', 'print locks in the layout of /proc/lock_stat')
+    .option('--json <file>', 'write everything that was measured as JSON (-: to stdout, instead of the report)')
+    .action(async (...args: unknown[]) => {
+      const file = operand ? (args[0] as string | undefined) : undefined;
+      await stressWorkload(workload, file, command.opts(), surroundings);
+    });
+}
+
+interface OutputOptions {
+  readonly set: readonly string[];
+  readonly lockstat?: boolean;
+  readonly json?: string;
+}
+
+async function stressWorkload(
+  workload: Workload,
+  operand: string | undefined,
+  values: Record<string, unknown> & Partial<OutputOptions>,
+  surroundings: Surroundings,
+): Promise<void> {
+  const { set = [], lockstat = false, json } = values;
+  const options = parseOptions(workload.options, givenValues(workload.options, values));
+  const common = commonSettings(givenValues(COMMON_OPTIONS, values), set);
+  if (json !== undefined && json !== '-') checkWritable(json);
+  const prepared = await workload.plan(options, common, operand);
+  const outcome = await runWorkload({ workload, prepared, common, surroundings });
+  const verdict = verdictOf(outcome);
+  surroundings.setExitCode(verdict.exitCode);
+  const { style, print } = surroundings;
+  if (json !== undefined) {
+    const about = { version: manifest.version, node: process.version };
+    const text = JSON.stringify(runRecord(outcome, verdict, about), null, 1);
+    if (json === '-') {
+      print(text);
+      return;
+    }
+    writeFileSync(json, `${text}\n`);
+  }
+  for (const line of runReport(outcome, { style, lockstat })) print(line);
+  print('');
+  print(verdictText(verdict, style));
+}
+
+/** Before the run, not after it. */
+function checkWritable(file: string): void {
+  try {
+    closeSync(openSync(file, 'a'));
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    const why = { ENOENT: 'there is no such folder', EISDIR: 'is a directory', EACCES: 'may not be written' }[code] ?? code;
+    throw new UsageError(`--json ${file}: ${why}`);
+  }
+}

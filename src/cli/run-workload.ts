@@ -1,0 +1,122 @@
+/**
+ * Runs a prepared workload on real threads, with the oracles at checkpoints and at the end.
+ */
+import { layoutPlan } from '../engines/plan.ts';
+import { runThreads, THREADS_MAX } from '../engines/threads/run-threads.ts';
+import { allCounters } from '../machine/counters.ts';
+import type { Task } from '../machine/point.ts';
+import { checkVm } from '../oracles/index.ts';
+import type { OracleReport } from '../oracles/oracle.ts';
+import type { StateOptions } from '../oracles/quiescent-state.ts';
+import type { Examination, RunOutcome } from '../report/outcome.ts';
+import type { Vm } from '../vm/vm.ts';
+import type { CommonSettings } from '../workloads/common-options.ts';
+import { Control } from '../workloads/programs/control.ts';
+import { formatSize } from '../workloads/size.ts';
+import { UsageError } from '../workloads/usage-error.ts';
+import type { PreparedPlan, Workload } from '../workloads/workload.ts';
+import type { Surroundings } from './command.ts';
+
+export interface RunRequest {
+  readonly workload: Workload;
+  readonly prepared: PreparedPlan;
+  readonly common: Pick<CommonSettings, 'perturb' | 'durationMs'>;
+  readonly surroundings: Pick<Surroundings, 'progress' | 'signal'>;
+  /** Shown before the progress. */
+  readonly title?: string;
+}
+
+/** Examinations that take longer than this are left to the end of the run. */
+const CHECKPOINT_MS_MAX = 3000;
+/** Nobody gets on while the state is examined. */
+const WATCHDOG_MS = 30_000;
+/** Addresses are 32-bit integers. */
+const ARENA_WORDS_MAX = 2 ** 31;
+
+/** Errors: UsageError for a plan that needs more than there is. */
+export async function runWorkload(request: RunRequest): Promise<RunOutcome> {
+  const { workload, prepared, common, surroundings, title = workload.name } = request;
+  const { plan, notes } = prepared;
+  checkSize(prepared);
+  const examiner = new Examiner();
+  const result = await runThreads(
+    plan,
+    {
+      controlWords: plan.controlWords,
+      setUp: (vm, at) => setUp(prepared, vm, at),
+      tick: (vm, at) => examiner.tick(vm, new Control(vm.memory, at)),
+    },
+    {
+      perturb: common.perturb,
+      durationMs: common.durationMs,
+      signal: surroundings.signal,
+      // At recorded pace nothing may happen for as long as the recording says.
+      watchdogMs: plan.options.pace === true ? 0 : WATCHDOG_MS,
+      onProgress: ({ elapsedMs, running, work }) =>
+        surroundings.progress(
+          `${title}: ${(elapsedMs / 1000).toFixed(0)} s, ${running} threads at work, ${Math.round(work)} steps done`,
+        ),
+    },
+  );
+  surroundings.progress('');
+  const { measurement } = result;
+  if (result.complete && !examiner.foundAny) {
+    surroundings.progress(`${title}: looking at the whole state`);
+    examiner.examine('end', result.vm, { counter: counterOf(measurement.counters) });
+    surroundings.progress('');
+  }
+  const timeOver = common.durationMs > 0 && result.elapsedNs >= common.durationMs * 1e6;
+  const { examinations, skipped } = examiner;
+  return { workload, plan, notes, result, measurement, timeOver, examinations, skippedCheckpoints: skipped };
+}
+
+function* setUp({ prepare }: PreparedPlan, vm: Vm, at: Control['base']): Task<void> {
+  const control = new Control(vm.memory, at);
+  prepare?.(control, vm.memory);
+  yield* control.expectExaminer();
+}
+
+function checkSize({ plan }: PreparedPlan): void {
+  const threads = plan.threads.length;
+  const vcpus = plan.vm.vcpus ?? 0;
+  if (threads > THREADS_MAX) {
+    throw new UsageError(`-v ${vcpus}: at most ${THREADS_MAX - (threads - vcpus)} vCPUs can be real threads`);
+  }
+  const { arenaWords } = layoutPlan(plan, plan.controlWords);
+  if (arenaWords > ARENA_WORDS_MAX) {
+    throw new UsageError(
+      `a guest of this size needs ${formatSize(Math.ceil(arenaWords / 2 ** 28) * 2 ** 30)} of page tables; at most 8G can be had`,
+    );
+  }
+}
+
+/** Sums of counters by index, from those by name. */
+function counterOf(counters: Readonly<Record<string, number>>): (index: number) => number {
+  const names = new Map(allCounters().map(({ index, name }) => [index, name]));
+  return (index) => counters[names.get(index) ?? ''] ?? 0;
+}
+
+/** Runs all oracles when the workload comes to a checkpoint, and at the end. */
+class Examiner {
+  readonly examinations: Examination[] = [];
+  skipped = 0;
+  foundAny = false;
+  #tooSlow = false;
+
+  *tick(vm: Vm, control: Control): Task<void> {
+    const checkpoint = yield* control.checkpointWaiting();
+    if (checkpoint === 0) return;
+    if (this.#tooSlow) this.skipped++;
+    else this.examine(`checkpoint ${checkpoint}`, vm, {});
+    if (this.foundAny) yield* control.stop();
+    yield* control.examined(checkpoint);
+  }
+
+  examine(at: string, vm: Vm, options: StateOptions): void {
+    const began = performance.now();
+    const reports: OracleReport[] = checkVm(vm, options);
+    this.#tooSlow = performance.now() - began > CHECKPOINT_MS_MAX;
+    this.examinations.push({ at, reports });
+    if (reports.some(({ total }) => total > 0)) this.foundAny = true;
+  }
+}
