@@ -84,9 +84,18 @@ export class MmuRecorder implements MmuTrace {
     this.#faultBegan = UNTIMED;
   }
 
-  fastPageFault(_vcpu: number, gfn: Gfn, _errorCode: number, _sptep: Address, old: Spte, next: Spte, result: RetPf): void {
+  fastPageFault(
+    _vcpu: number,
+    gfn: Gfn,
+    _errorCode: number,
+    _sptep: Address,
+    old: Spte,
+    next: Spte,
+    result: RetPf,
+    level: Level,
+  ): void {
     this.#fast = result !== RetPf.invalid;
-    if (result === RetPf.fixed) this.#changes.record(FAST, 0, gfn, 0, old, next);
+    if (result === RetPf.fixed) this.#changes.record(FAST, 0, gfn, level, old, next);
   }
 
   spteChanged(asId: number, gfn: Gfn, level: Level, old: Spte, next: Spte): void {

@@ -1,7 +1,8 @@
 /**
  * The threads of a run: one worker each, in one pool, and what is known of each from outside.
  */
-import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
+import { once } from 'node:events';
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { EngineThread } from '../plan.ts';
 import { GATE_WORDS, GateWord, type ThreadFailure, type WorkerMessage, type WorkerReport, type WorkerTask } from './protocol.ts';
@@ -41,6 +42,8 @@ export class Crew {
   readonly #options: CrewOptions;
   readonly #pool: Piscina;
   readonly #gate = new Int32Array(new SharedArrayBuffer(4 * GATE_WORDS));
+  /** Settled when a thread's result is in and its port is closed. */
+  readonly #calls: Promise<void>[] = [];
   #disbanded = false;
 
   /** Starts all workers; they wait at the gate. */
@@ -60,7 +63,7 @@ export class Crew {
     });
     // A worker that breaks outside of its task: its task, if it has one, is told as well.
     this.#pool.on('error', () => {});
-    for (const member of this.members) this.#start(member);
+    for (const member of this.members) this.#calls.push(this.#start(member));
   }
 
   /** Lets all begin. */
@@ -75,9 +78,10 @@ export class Crew {
     this.#disbanded = true;
     for (const member of this.members) if (!hasEnded(member)) this.#change(member, 'terminated');
     await this.#pool.destroy();
+    await Promise.all(this.#calls);
   }
 
-  #start(member: Member): void {
+  async #start(member: Member): Promise<void> {
     const { port1, port2 } = new MessageChannel();
     port1.on('message', (message: WorkerMessage) => this.#heard(member, message));
     const task: WorkerTask = {
@@ -86,26 +90,28 @@ export class Crew {
       gate: this.#gate.buffer,
       port: port2,
     };
-    const report: Promise<WorkerReport> = this.#pool.run(task, { transferList: [port2] });
-    /** The result comes by another port: what was said before it may still be on its way. */
-    const hangUp = () => {
-      for (let last = receiveMessageOnPort(port1); last; last = receiveMessageOnPort(port1)) this.#heard(member, last.message);
-      port1.close();
-    };
-    report.then(
-      (result) => {
-        hangUp();
-        member.elapsedNs = result.elapsedNs;
-        if (result.failure === null) this.#change(member, 'done');
-        else this.#failed(member, result.failure);
-      },
-      (error: Error) => {
-        hangUp();
-        if (this.#disbanded || hasEnded(member)) return;
+    try {
+      const report: WorkerReport = await this.#pool.run(task, { transferList: [port2] });
+      this.#drain(member, port1);
+      member.elapsedNs = report.elapsedNs;
+      if (report.failure === null) this.#change(member, 'done');
+      else this.#failed(member, report.failure);
+    } catch (error) {
+      this.#drain(member, port1);
+      if (!this.#disbanded && !hasEnded(member)) {
         this.#change(member, 'lost');
-        this.#options.events.lost(member, error.message);
-      },
-    );
+        this.#options.events.lost(member, (error as Error).message);
+      }
+    } finally {
+      const closed = once(port1, 'close');
+      port1.close();
+      await closed;
+    }
+  }
+
+  /** The result comes by another port: what was said before it may still be on its way. */
+  #drain(member: Member, port: MessagePort): void {
+    for (let last = receiveMessageOnPort(port); last; last = receiveMessageOnPort(port)) this.#heard(member, last.message);
   }
 
   #heard(member: Member, message: WorkerMessage): void {

@@ -166,7 +166,7 @@ class Run {
     const { perturb, measure, bugs, filename } = this.#options;
     const { wasm, buffer } = this.#arena;
     return new Crew({
-      filename: filename ?? workerFile(perturb > 0),
+      filename: filename ?? workerFile('run', perturb > 0),
       threads: this.#plan.threads,
       task: () => ({
         plan: this.#plan,

@@ -16,9 +16,11 @@ function packageRoot(): string {
   }
 }
 
-/** The bundle of the threads. `perturbed`: the flavour whose points delay at random. Errors: it was not built. */
-export function workerFile(perturbed: boolean): string {
-  const file = path.join(packageRoot(), 'dist', perturbed ? 'workers-perturbed' : 'workers', 'run.js');
+/**
+ * The bundle of `workers/NAME.ts`. `perturbed`: the flavour whose points delay at random. Errors: it was not built.
+ */
+export function workerFile(name: string, perturbed: boolean): string {
+  const file = path.join(packageRoot(), 'dist', perturbed ? 'workers-perturbed' : 'workers', `${name}.js`);
   if (!existsSync(file)) throw new Error(`${file} is missing: build the package first`);
   return file;
 }
