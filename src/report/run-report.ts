@@ -64,48 +64,52 @@ export function verdictText(verdict: Verdict, style: Style): string {
   return paint(style, verdict.kind === 'PASS' ? 'green' : verdict.kind === 'FAIL' ? 'red' : 'yellow', verdictLine(verdict));
 }
 
-function faultLines({ faults, threads }: Measurement): string[] {
+/** Counters that say exactly how often faults ended so; latencies are of those that were timed. */
+const OUTCOME_COUNTERS: Readonly<Record<string, string>> = {
+  fast: 'pf_fast',
+  spurious: 'pf_spurious',
+  emulate: 'pf_emulate',
+  'write-protected': 'pf_write_protected',
+};
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+/** Faults that ended so. */
+export function outcomeCount({ counters, faults }: Measurement, outcome: string): number {
+  if (outcome === 'retry') return sum(Object.values(faults.retries));
+  // The kernel's pf_fixed counts those that the fast path fixed as well.
+  if (outcome === 'fixed') return counters.pf_fixed - counters.pf_fast;
+  const counter = OUTCOME_COUNTERS[outcome];
+  return counter === undefined ? counters.pf_error : counters[counter];
+}
+
+function faultLines(measurement: Measurement): string[] {
+  const { faults, threads } = measurement;
   const rows = faults.outcomes
-    .filter(({ latency }) => latency.count > 0)
-    .map(({ outcome, latency }) => [
-      outcome,
-      count(latency.count),
-      percent(latency.count, faults.taken),
+    .map(({ outcome, latency }) => ({ outcome, latency, n: outcomeCount(measurement, outcome) }))
+    .filter(({ n }) => n > 0)
+    .map(({ outcome, latency, n }) => [
+      `  ${outcome}`,
+      count(n),
+      percent(n, faults.taken),
       ...[latency.meanNs, latency.p50Ns, latency.p99Ns, latency.maxNs].map(duration),
     ]);
   const retries = Object.entries(faults.retries).filter(([, n]) => n > 0);
-  const vcpus = threads.filter(({ role }) => role === 'vcpu');
-  const latencies = vcpus.map(({ name, faultLatency }) => [
-    name,
-    count(faultLatency.count),
-    ...[faultLatency.p50Ns, faultLatency.p90Ns, faultLatency.p99Ns, faultLatency.p999Ns, faultLatency.maxNs].map(duration),
-  ]);
+  const latencies = threads
+    .filter(({ role, faultLatency }) => role === 'vcpu' && faultLatency.count > 0)
+    .map(({ name, counters, faultLatency: { p50Ns, p90Ns, p99Ns, p999Ns, maxNs } }) => [
+      `  ${name}`,
+      count(counters.pf_taken ?? 0),
+      ...[p50Ns, p90Ns, p99Ns, p999Ns, maxNs].map(duration),
+    ]);
+  const columns = (first: string, ...rest: string[]) => [
+    { title: `  ${first}`, align: 'left' as const },
+    ...rest.map((title) => ({ title })),
+  ];
   return [
-    ...table(
-      [
-        { title: '  outcome', align: 'left' },
-        { title: 'faults' },
-        { title: '' },
-        { title: 'avg' },
-        { title: 'p50' },
-        { title: 'p99' },
-        { title: 'max' },
-      ],
-      rows.map(([name, ...rest]) => [`  ${name}`, ...rest]),
-    ),
     `  taken ${count(faults.taken)}${retries.length > 0 ? `; retried: ${retries.map(([name, n]) => `${name} ${count(n)}`).join(', ')}` : ''}`,
-    ...table(
-      [
-        { title: '  latency', align: 'left' },
-        { title: 'faults' },
-        { title: 'p50' },
-        { title: 'p90' },
-        { title: 'p99' },
-        { title: 'p99.9' },
-        { title: 'max' },
-      ],
-      latencies.map(([name, ...rest]) => [`  ${name}`, ...rest]),
-    ),
+    ...(rows.length === 0 ? [] : table(columns('outcome', 'faults', '', 'avg', 'p50', 'p99', 'max'), rows)),
+    ...(latencies.length === 0 ? [] : table(columns('latency', 'faults', 'p50', 'p90', 'p99', 'p99.9', 'max'), latencies)),
   ];
 }
 

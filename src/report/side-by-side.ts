@@ -4,6 +4,7 @@
 import type { Measurement } from '../engines/measure/measurement.ts';
 import { phaseTimes, type RunOutcome } from './outcome.ts';
 import { count, duration, ratio } from './quantity.ts';
+import { outcomeCount } from './run-report.ts';
 import { table } from './table.ts';
 
 interface Row {
@@ -26,7 +27,7 @@ const mmuLock =
 const faults =
   (outcome: string) =>
   ({ measurement }: RunOutcome): number =>
-    measurement.faults.outcomes.find((row) => row.outcome === outcome)?.latency.count ?? 0;
+    outcomeCount(measurement, outcome);
 
 /** What a dirty-log run is looked at for. */
 export const DIRTY_LOG_ROWS: readonly Row[] = [

@@ -32,7 +32,7 @@ export function verdictOf(outcome: RunOutcome): Verdict {
   }
   const oracles = examinations.at(-1)?.reports.length ?? 0;
   const checkpoints = examinations.length - 1;
-  const where = checkpoints > 0 ? `at ${checkpoints} checkpoints and at the end` : 'at the end';
+  const where = checkpoints > 0 ? `at ${checkpoints} checkpoint${checkpoints === 1 ? '' : 's'} and at the end` : 'at the end';
   const early = outcome.timeOver ? '; ended by --duration' : '';
   return { kind: 'PASS', text: `${oracles} oracles found nothing wrong ${where}${early}`, exitCode: ExitCode.held };
 }

@@ -69,7 +69,7 @@ export const iterationsOption = (standard: number, help: string): NumberOption =
   help,
 });
 
-export const delayOption: OptionSpec = {
+export const delayOption: NumberOption = {
   key: 'delay',
   letter: 'd',
   long: 'delay',

@@ -45,6 +45,8 @@ export interface Recording {
   readonly events: readonly RecordedEvent[];
   readonly vcpus: number;
   readonly faults: number;
+  /** Of them accesses to pages that were known to be MMIO. */
+  readonly mmioFaults: number;
   /** Whether it begins before the VM's first vCPU was created, so that it tells the whole story of the VM. */
   readonly whole: boolean;
   /** Huge leaves that were seen: gfn and level. */
@@ -85,6 +87,7 @@ export class RecordingBuilder {
   readonly #pending = new Set<number>();
   #vcpus = 0;
   #faults = 0;
+  #mmioFaults = 0;
   #whole = false;
   #eagerPageSplit: boolean | null = null;
   #lines = 0;
@@ -139,6 +142,7 @@ export class RecordingBuilder {
     this.#events.push({ what: 'fault', us, vcpu, gfn, access: write ? 'write' : exec ? 'exec' : 'read', present, reserved });
     this.#vcpus = Math.max(this.#vcpus, vcpu + 1);
     this.#faults++;
+    if (reserved) this.#mmioFaults++;
     return true;
   }
 
@@ -160,6 +164,7 @@ export class RecordingBuilder {
       events: this.#events,
       vcpus: this.#vcpus,
       faults: this.#faults,
+      mmioFaults: this.#mmioFaults,
       whole: this.#whole,
       hugeLeaves: this.#hugeLeaves,
       eagerPageSplit: this.#eagerPageSplit,

@@ -158,9 +158,7 @@ function paramsOf(recording: Recording): TraceReplayPlan['params'] {
   const { events, eagerPageSplit } = recording;
   const params: Partial<Record<ParamName, number>> = {};
   if (eagerPageSplit !== null) params.eagerPageSplit = eagerPageSplit ? 1 : 0;
-  const enabled = events.some(
-    ({ what, ...rest }) => what === 'cap' && (rest as RecordedIoctl).fields.cap === CAP_MANUAL_DIRTY_LOG_PROTECT2,
-  );
+  const enabled = events.some((event) => event.what === 'cap' && event.fields.cap === CAP_MANUAL_DIRTY_LOG_PROTECT2);
   // Only with manual protection is there a CLEAR; qemu asks for initially-set bits as well.
   if (!enabled && events.some(({ what }) => what === 'clear')) params.manualProtect = 3;
   return params;

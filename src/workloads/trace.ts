@@ -1,6 +1,7 @@
 /**
  * The workload `trace`: a recorded run of a real kernel, its faults and ioctls replayed by as many vCPUs.
  */
+import { MMU_COUNTERS } from '../mmu/counters.ts';
 import type { MemoryRegionConfig } from '../vm/vm-config.ts';
 import { crew, TRACKED_PAGES_MAX, tablePagesFor } from './memstress-plan.ts';
 import { flagOf, type OptionTable, textOf } from './option.ts';
@@ -77,7 +78,14 @@ export const trace: Workload = {
     const trackContents = pages <= TRACKED_PAGES_MAX;
     const plan: WorkloadPlan = {
       workload: 'trace',
-      options: { ...options, file, vcpus: recording.vcpus, faults: recording.faults, trackContents },
+      options: {
+        ...options,
+        file,
+        vcpus: recording.vcpus,
+        faults: recording.faults,
+        mmioFaults: recording.mmioFaults,
+        trackContents,
+      },
       seed: common.seed,
       vm: {
         ...common.vm,
@@ -96,10 +104,18 @@ export const trace: Workload = {
   lines: traceLines,
 };
 
+/** Counters of faults that ended in RET_PF_RETRY. */
+const RETRIES = MMU_COUNTERS.map(({ name }) => name).filter((name) => name.startsWith('retry_'));
+
 function traceLines({ plan, phases, counter }: WorkloadResult): string[] {
   const [ns] = phases.replay ?? [];
-  const recorded = plan.options.faults as number;
-  const lines = [`Faults: ${recorded} recorded, ${counter('pf_taken')} taken in the replay`];
+  const mmio = plan.options.mmioFaults as number;
+  const recorded = (plan.options.faults as number) - mmio;
+  const retried = RETRIES.reduce((sum, name) => sum + counter(name), 0);
+  const lines = [
+    `Faults: ${recorded} recorded, ${counter('pf_taken')} taken in the replay, ${retried} of them to be tried again`,
+    ...(mmio > 0 ? [`Accesses to known MMIO pages: ${mmio} recorded`] : []),
+  ];
   for (const [name, times] of Object.entries(phases)) {
     if (name === 'replay') continue;
     if (name === 'ioctl refused') lines.push(`Ioctls refused: ${times.length}`);

@@ -19,10 +19,10 @@ import type { Workload } from './workload.ts';
 const OPTIONS: OptionTable = [
   vcpusOption(),
   bytesOption(64 * 2 ** 20),
-  iterationsOption(20, 'number of times that all roots are zapped'),
+  iterationsOption(100, 'number of times that all roots are zapped'),
   backingOption,
   overlapOption,
-  delayOption,
+  { ...delayOption, default: 1000 },
 ];
 
 export const zapRoots: Workload = {

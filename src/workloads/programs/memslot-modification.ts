@@ -13,16 +13,15 @@ import { createSlots, setRegion } from './vmm.ts';
 /** The slot that comes and goes: one page below test memory. */
 export const DUMMY_SLOT = 7;
 
-/** Passes over its memory until the run is stopped. The first is reported, so that there is something to fight over. */
+/** Passes over its memory until the run is stopped. Its first access is told, so that there is somebody to disturb. */
 export function* stressVcpu(context: ProgramContext): Task<void> {
   const { control, options, index, random } = context;
   if ((yield* control.nextRound(0)) === 0) return;
   const pages = vcpuPages(memstressLayout(options), options, index);
   const pass = { ...pages, writePercent: 100, randomAccess: options.randomAccess === true, random, mayFault: true };
-  for (let first = true; ; first = false) {
-    if (!(yield* guestPass(context.vcpu!, control, pass))) return;
-    if (first) yield* control.endRound();
-  }
+  yield* guestPass(context.vcpu!, control, { ...pass, count: 1 });
+  yield* control.endRound();
+  while (yield* guestPass(context.vcpu!, control, pass));
 }
 
 export function* memslotModificationIoctl(context: ProgramContext): Task<void> {
@@ -31,6 +30,7 @@ export function* memslotModificationIoctl(context: ProgramContext): Task<void> {
   yield* createSlots(vm, options);
   const dummy = { slot: DUMMY_SLOT, baseGfn: memstressLayout(options).baseGfn - 1, pages: 1, region: CODE_REGION };
   yield* control.beginRound();
+  if (!(yield* control.awaitRounds(options.vcpus as number))) return;
   for (let i = 0; i < (options.iterations as number); i++) {
     yield* pauseUntil(thread, control, thread.now() + (options.delay as number) * 1000);
     if (yield* control.stopped()) break;

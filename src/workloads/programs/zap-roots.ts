@@ -15,6 +15,7 @@ export function* zapRoots(context: ProgramContext): Task<void> {
   const { kvm, thread } = vm;
   yield* createSlots(vm, options);
   yield* control.beginRound();
+  if (!(yield* control.awaitRounds(options.vcpus as number))) return;
   for (let i = 0; i < (options.iterations as number); i++) {
     yield* pauseUntil(thread, control, thread.now() + (options.delay as number) * 1000);
     if (yield* control.stopped()) break;
