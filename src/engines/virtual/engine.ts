@@ -151,6 +151,16 @@ export class VirtualEngine {
     return this.#waiters.lostWakes;
   }
 
+  /** Tells of each stretch without a scheduling point that is longer than all before it of its task: see `TaskReport`. */
+  onLongestStretch(listener: (task: number) => void): void {
+    this.#works.clock.onLongest = listener;
+  }
+
+  /** Lets every sleeper look at its word again, as if woken by mistake. Between runs. */
+  wakeSleepers(): void {
+    this.#waiters.wakeAll(toPs(this.timeNs));
+  }
+
   /** Bytes that the cache-line directory holds: it grows with the lines touched. */
   get directoryBytes(): number {
     return this.#works.directory.bytes;

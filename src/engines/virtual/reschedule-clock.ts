@@ -21,6 +21,8 @@ export class RescheduleClock {
   /** When the longest stretch ended. */
   readonly stretchEnd: Float64Array;
   readonly lateMax: Float64Array;
+  /** Hears of each stretch that is longer than all before it of its task, as it ends. */
+  onLongest: ((task: number) => void) | null = null;
   readonly #period: number;
 
   constructor(capacity: number, period: number) {
@@ -43,6 +45,7 @@ export class RescheduleClock {
     if (stretch > this.stretchMax[task]) {
       this.stretchMax[task] = stretch;
       this.stretchEnd[task] = from;
+      if (this.onLongest !== null) this.onLongest(task);
     }
     this.lastPoint[task] = to;
     const tick = this.nextTick[task];

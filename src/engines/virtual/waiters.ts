@@ -146,6 +146,19 @@ export class Waiters {
     return this.lostWakes > before;
   }
 
+  /** Every sleeper looks again at `time`, whatever its word holds. */
+  wakeAll(time: number): void {
+    const { tasks } = this.#w;
+    for (const list of [...this.#sleepers.values()]) {
+      for (let at = list; at !== 0; ) {
+        const task = ringFirst(tasks.next, at);
+        at = ringShift(tasks.next, at);
+        this.#awaken(task, time);
+      }
+    }
+    this.#sleepers.clear();
+  }
+
   #spin(task: number, a: number, now: number): void {
     const { tasks, directory, queue, cpus, preemptAnywhere } = this.#w;
     this.#suspend(task, TaskState.spinning, a, now);
