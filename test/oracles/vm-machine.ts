@@ -1,0 +1,152 @@
+/** A whole VM over plain memory for tests of oracles: vCPUs, ioctls and the host, run alone or in seeded turns. */
+import { COUNTER_SLOTS } from '../../src/machine/counters.ts';
+import { PlainMemory } from '../../src/machine/plain-memory.ts';
+import { type Address, own, type Task } from '../../src/machine/point.ts';
+import { runToEnd, runTogether, seededPick } from '../../src/machine/run.ts';
+import type { ThreadEnvironment } from '../../src/machine/thread.ts';
+import type { Word64 } from '../../src/machine/word64.ts';
+import type { BugSwitches } from '../../src/mmu/bug-switches.ts';
+import { asGfn, type Level } from '../../src/mmu/level.ts';
+import { isLastSpte, isShadowPresent, spteToChildPage } from '../../src/mmu/spte.ts';
+import type { MmuTrace } from '../../src/mmu/trace.ts';
+import { checkVm } from '../../src/oracles/index.ts';
+import type { Violation } from '../../src/oracles/oracle.ts';
+import type { StateOptions } from '../../src/oracles/quiescent-state.ts';
+import { guestAccess } from '../../src/vm/guest.ts';
+import { AccessKind } from '../../src/vm/page-walker.ts';
+import { setUserMemoryRegion, type UserMemoryRegion } from '../../src/vm/set-memory-region.ts';
+import { type GuestObserver, Vcpu } from '../../src/vm/vcpu.ts';
+import { VcpuArea } from '../../src/vm/vcpu-layout.ts';
+import { vcpuLeaveGuest } from '../../src/vm/vcpu-run.ts';
+import { createVm, openVm, type Vm } from '../../src/vm/vm.ts';
+import { type VmConfig, vmConfig } from '../../src/vm/vm-config.ts';
+import { VmLayout } from '../../src/vm/vm-layout.ts';
+
+export interface VmMachineOptions {
+  readonly config?: Partial<VmConfig>;
+  readonly bugs?: BugSwitches;
+  readonly slots?: readonly UserMemoryRegion[];
+  readonly trace?: (thread: number) => MmuTrace | null;
+  readonly probe?: (thread: number) => ThreadEnvironment['probe'];
+  readonly observer?: (vcpu: number) => GuestObserver | null;
+  readonly needResched?: (thread: number) => boolean;
+}
+
+/** Four entries a table: 2M is 4 pages, 1G is 16, a root maps 256. */
+export const SMALL: Partial<VmConfig> = {
+  vcpus: 2,
+  threads: 5,
+  entries: 4,
+  maxGfn: 256,
+  tablePages: 96,
+  tlbEntries: 64,
+  pwcEntries: 4,
+  pmlEntries: 8,
+  hostPageTableLocks: 2,
+  trackContents: true,
+  memory: [{ name: 'ram', type: 'thp', pages: 64, populate: true }],
+};
+
+export const RAM: UserMemoryRegion = { slot: 0, baseGfn: 0, pages: 64, region: 0 };
+
+export class VmMachine {
+  readonly memory: PlainMemory;
+  readonly config: VmConfig;
+  readonly layout: VmLayout;
+  /** A handle a thread; the first ones are the vCPUs'. */
+  readonly vms: Vm[] = [];
+  readonly vcpus: Vcpu[] = [];
+
+  constructor(options: VmMachineOptions = {}) {
+    this.config = vmConfig({ ...SMALL, ...options.config });
+    const { config } = this;
+    this.memory = new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * new VmLayout(config).arenaWords)));
+    this.layout = createVm(this.memory, config);
+    for (let id = 0; id < config.threads; id++) {
+      const environment: ThreadEnvironment = {
+        memory: this.memory,
+        now: () => 0,
+        needResched: () => options.needResched?.(id) ?? false,
+        counters: new Float64Array(COUNTER_SLOTS),
+        probe: options.probe?.(id) ?? null,
+      };
+      const threadName = id < config.vcpus ? `vcpu ${id}` : `thread ${id}`;
+      const trace = options.trace?.(id) ?? null;
+      this.vms.push(openVm({ layout: this.layout, threadId: id, threadName, environment, trace, bugs: options.bugs }));
+    }
+    for (let id = 0; id < config.vcpus; id++) {
+      const vm = this.vms[id];
+      const area = new VcpuArea(vm.vcpuArea(id), config);
+      const observer = options.observer?.(id) ?? null;
+      this.vcpus.push(new Vcpu({ kvm: vm.kvm, id, area, contentWord: vm.contentWord, observer }));
+    }
+    for (const slot of options.slots ?? [RAM]) this.run(setUserMemoryRegion(this.ioctl, slot));
+  }
+
+  /** The handle of the first thread that runs no vCPU. */
+  get ioctl(): Vm {
+    return this.vms[this.config.vcpus];
+  }
+
+  /** Those of the others. */
+  get host(): Vm {
+    return this.vms[this.config.vcpus + 1];
+  }
+
+  get other(): Vm {
+    return this.vms[this.config.vcpus + 2];
+  }
+
+  run<T>(task: Task<T>): T {
+    return runToEnd(this.memory, task);
+  }
+
+  /** Runs the tasks in turns that follow from `seed`. */
+  together(seed: number, ...tasks: Task<unknown>[]): void {
+    runTogether<unknown>(this.memory, tasks, seededPick(seed), { maxSteps: 30_000 });
+  }
+
+  /** The guest of vCPU `id` accesses `gfns`, and leaves the guest afterwards. */
+  *guest(id: number, gfns: readonly number[], kind: AccessKind = AccessKind.write): Task<void> {
+    const vcpu = this.vcpus[id];
+    for (const gfn of gfns) yield* guestAccess(vcpu, asGfn(gfn), kind);
+    if (vcpu.inGuest) yield* vcpuLeaveGuest(vcpu);
+  }
+
+  /** All violations that the state oracles find, with what the threads have in hand. */
+  violations(options: StateOptions = {}): Violation[] {
+    const vcpuRoots = (id: number): number[] => [this.vcpus[id].mmu.root, ...this.vcpus[id].mmu.prevRoots];
+    const cachedPages = this.vcpus.flatMap((vcpu) => vcpu.mmu.pageCache.pages);
+    const counter = (index: number): number => this.vms.reduce((sum, vm) => sum + vm.thread.counters[index], 0);
+    const reports = checkVm(this.ioctl, { vcpuRoots, cachedPages, counter, ...options });
+    return reports.flatMap((report) => [...report.violations]);
+  }
+
+  /** The rules that are broken, as `oracle/rule`, each once. */
+  broken(options: StateOptions = {}): string[] {
+    return [...new Set(this.violations(options).map(({ oracle, rule }) => `${oracle}/${rule}`))];
+  }
+
+  /** Address of the SPTE at `level` that maps `gfn` below `root`. */
+  sptep(gfn: number, level: Level = 1, root: number = this.vcpus[0].mmu.root): Address {
+    const { geometry, pages } = this.ioctl.kvm;
+    let page = root;
+    for (let at = geometry.rootLevel; ; at--) {
+      const sptep = pages.sptep(page, geometry.index(asGfn(gfn), at));
+      if (at === level) return sptep;
+      const spte = this.memory.load64(own(sptep));
+      if (!isShadowPresent(spte) || isLastSpte(spte, at)) throw new RangeError(`no table for gfn ${gfn} at level ${at}`);
+      page = spteToChildPage(spte);
+    }
+  }
+
+  spte(gfn: number, level: Level = 1): Word64 {
+    return this.memory.load64(own(this.sptep(gfn, level)));
+  }
+
+  /** Corrupts the SPTE. */
+  poke(gfn: number, level: Level, change: (spte: Word64) => Word64): void {
+    const sptep = this.sptep(gfn, level);
+    this.memory.store64(own(sptep), change(this.memory.load64(own(sptep))));
+  }
+}
