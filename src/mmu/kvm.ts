@@ -18,6 +18,7 @@ import { THREAD_WORDS, type Thread } from '../machine/thread.ts';
 import { VCPU_REQUEST_WORDS, VcpuRequests } from '../machine/tlb-shootdown.ts';
 import { WORKQUEUE_WORDS, Workqueue } from '../machine/workqueue.ts';
 import { type BugSwitches, NO_BUGS } from './bug-switches.ts';
+import { DirtyRingLayout } from './dirty-ring-layout.ts';
 import { KERNELS, type KernelGeneration, type KernelName } from './generation.ts';
 import type { Host } from './host.ts';
 import { Geometry, type Level } from './level.ts';
@@ -47,6 +48,8 @@ export interface KvmConfig {
   readonly tablePages: number;
   /** Hardware accessed and dirty bits. */
   readonly adBits: boolean;
+  /** Entries of each vCPU's dirty ring, a power of two; absent or 0: dirty pages are logged in bitmaps. */
+  readonly dirtyRingEntries?: number;
   /** Page-table pages that a vCPU takes at a time (KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE), where it is not the kernel's 40. */
   readonly pageCache?: number;
 }
@@ -97,6 +100,8 @@ export class KvmLayout {
   readonly pageTrack: Address;
   readonly threads: Address;
   readonly requests: Address;
+  /** The vCPUs' dirty rings, or null where bitmaps are used. */
+  readonly dirtyRings: DirtyRingLayout | null;
   readonly allocatorState: Address;
   readonly descriptors: Address;
   readonly tables: Address;
@@ -115,6 +120,8 @@ export class KvmLayout {
     this.pageTrack = arena.reserve('page track', 2 * TRACKED_GFNS);
     this.threads = arena.reserve('threads', THREAD_WORDS * config.threads);
     this.requests = arena.reserve('vcpu requests', VCPU_REQUEST_WORDS * config.vcpus);
+    const { dirtyRingEntries = 0 } = config;
+    this.dirtyRings = dirtyRingEntries > 0 ? new DirtyRingLayout(arena, config.vcpus, dirtyRingEntries) : null;
     this.allocatorState = arena.reserve('page allocator', ALLOCATOR_WORDS);
     this.descriptors = arena.reserve('page descriptors', PAGE_DESCRIPTOR_WORDS * config.tablePages);
     this.tables = arena.reserve('page tables', 2 * config.entries * config.tablePages);
@@ -168,6 +175,8 @@ export class Kvm {
   readonly srcu: Srcu;
   readonly requests: VcpuRequests;
   readonly zapQueue: Workqueue;
+  /** The vCPU that this thread runs, -1 for none (kvm_get_running_vcpu). */
+  runningVcpu = -1;
 
   constructor(options: KvmOptions) {
     const { config, layout, thread } = options;

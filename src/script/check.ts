@@ -11,6 +11,8 @@ export const PAGE_BYTES = 4096;
 const VCPUS_MAX = 1024;
 /** Entries of a table: what hardware has is the most. */
 const ENTRIES_MAX = 512;
+/** A dirty ring of two entries. */
+const RING_BYTES_MIN = 32;
 /** Levels of huge pages: 2M and 1G. */
 const HUGE_LEVEL: Readonly<Record<string, number>> = { '2m': 1, '1g': 2 };
 
@@ -52,6 +54,9 @@ class Checker {
     }
     if (vm.levels > 5) this.#fail(line, `vm: levels=${vm.levels}`, ['4', '5']);
     if (vm.manual === 2 || vm.manual > 3) this.#fail(line, `vm: manual=${vm.manual}`, ['0', '1', '3']);
+    if (vm.dirty_ring > 0 && (!Number.isInteger(Math.log2(vm.dirty_ring)) || vm.dirty_ring < RING_BYTES_MIN)) {
+      this.#fail(line, `vm: dirty_ring=${vm.dirty_ring} bytes`, ['0', `powers of two from ${RING_BYTES_MIN} on`]);
+    }
     if (vm.ad === 0 && vm.cpu === 'npt') this.#fail(line, 'vm: ad=0: NPT always has A/D bits', ['cpu=ept ad=0']);
     this.#vm = vm;
   }
@@ -74,7 +79,8 @@ class Checker {
         return;
       }
       case 'role':
-        return this.#checkVcpu(operation.values.vcpu, line);
+        this.#checkVcpu(operation.values.vcpu, line);
+        break;
       case 'prefault':
         this.#checkVcpu(operation.values.vcpu, line);
         this.#checkGfns(operation.values.gfn, operation.values.n, line);

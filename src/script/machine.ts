@@ -4,11 +4,13 @@
  */
 import { COUNTER_SLOTS } from '../machine/counters.ts';
 import { PlainMemory } from '../machine/plain-memory.ts';
+import { kvmDirtyRingSoftFull } from '../mmu/dirty-ring.ts';
 import { KERNELS, type KernelName } from '../mmu/generation.ts';
+import type { Kvm } from '../mmu/kvm.ts';
 import { asGfn, type Level } from '../mmu/level.ts';
 import type { ParamName } from '../mmu/params.ts';
 import { IterMode } from '../mmu/params.ts';
-import { Vcpu } from '../vm/vcpu.ts';
+import { type DirtyRingExits, Vcpu } from '../vm/vcpu.ts';
 import { VcpuArea } from '../vm/vcpu-layout.ts';
 import { createVm, openVm, type Vm } from '../vm/vm.ts';
 import { type MemoryRegionConfig, type VmConfig, vmConfig } from '../vm/vm-config.ts';
@@ -111,6 +113,7 @@ export class ScriptMachine {
         contentWord: handle.contentWord,
         codeGfn: this.codeSlot ? asGfn(0) : null,
         flushOnEntry: options.flushOnEntry,
+        dirtyRing: vm.dirty_ring > 0 ? dirtyRingExits(handle.kvm) : null,
       });
     });
     this.#regionsByAddress = regionsByAddress(this.config.memory);
@@ -137,7 +140,17 @@ export class ScriptMachine {
   }
 }
 
-export function vmOf(script: Script): Values<'vm'> {
+export /** User space of a vCPU with a dirty ring: a full ring ends the run. */
+function dirtyRingExits(kvm: Kvm): DirtyRingExits {
+  return {
+    softFull: (vcpu) => kvmDirtyRingSoftFull(kvm, vcpu),
+    *exitToUser() {
+      return false;
+    },
+  };
+}
+
+function vmOf(script: Script): Values<'vm'> {
   for (const { operations } of script.phases) {
     for (const operation of operations) if (operation.op === 'vm') return operation.values;
   }
@@ -188,6 +201,7 @@ export function configOf(script: Script, vm: Values<'vm'>, threads: number, defa
       rootLevel: vm.levels as Level,
       maxGfn: vm.entries ** vm.levels,
       adBits: vm.ad !== 0,
+      dirtyRingEntries: vm.dirty_ring / DIRTY_GFN_BYTES,
       tablePages: vm.pages ?? tablePagesFor(vm, pages),
       memory,
       params,

@@ -123,6 +123,8 @@ export const OPERATIONS = {
       AS,
     ],
   },
+  getring: { help: 'user space collects what is new in a dirty ring', args: [], keys: [VCPU] },
+  resetrings: { help: 'KVM_RESET_DIRTY_RINGS', args: [], keys: [] },
   madvise: {
     help: 'madvise on host memory',
     args: [MEM],

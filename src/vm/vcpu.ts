@@ -99,6 +99,7 @@ export class Vcpu {
     this.id = options.id;
     this.kvm = kvm;
     this.resetFlush = kvm.generation.flushOnVcpuReset;
+    kvm.runningVcpu = options.id;
     this.thread = kvm.thread;
     this.memory = kvm.memory;
     this.counters = kvm.counters;

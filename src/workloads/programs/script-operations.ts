@@ -5,6 +5,7 @@
  */
 import { mutexLock, mutexUnlock } from '../../machine/mutex.ts';
 import type { Task } from '../../machine/point.ts';
+import { collectDirtyRing, kvmResetDirtyRings } from '../../mmu/dirty-ring.ts';
 import { asGfn } from '../../mmu/level.ts';
 import { kvmRecoverNxHugePages } from '../../mmu/nx-recovery.ts';
 import { kvmWriteTrackAddGfn, kvmWriteTrackRemoveGfn } from '../../mmu/page-track.ts';
@@ -81,6 +82,10 @@ export function* runOperation(context: ScriptContext, operation: Operation): Tas
       return yield* getlog(vm, operation.values);
     case 'clearlog':
       return yield* clearlog(vm, operation.values);
+    case 'getring':
+      return yield* getring(vm, operation.values);
+    case 'resetrings':
+      return yield* resetrings(vm);
     case 'madvise':
       return yield* madvise(vm, operation.values);
     case 'mprotect': {
@@ -219,6 +224,21 @@ function* clearlog(vm: Vm, { id, as, first, n, every }: Values<'clearlog'>): Tas
   const bitmap = new Uint32Array(2 * Math.ceil(n / 64));
   for (let i = 0; i < n; i += every) bitmap[i >>> 5] |= 1 << (i & 31);
   return `clearlog ${returned(yield* clearDirtyLog(vm, { slot: id, asId: as, firstPage: first, pages: n, bitmap }))}`;
+}
+
+function* getring(vm: Vm, { vcpu }: Values<'getring'>): Task<string> {
+  if (vm.kvm.layout.dirtyRings === null) return `getring ret=-1 errno=${Errno.EINVAL}`;
+  const dirty = yield* collectDirtyRing(vm.kvm, vcpu);
+  return `getring ${dirty.map(({ slot, offset }) => `${slot}:${hex(offset)};`).join('')}`;
+}
+
+function* resetrings(vm: Vm): Task<string> {
+  const { kvm } = vm;
+  if (kvm.layout.dirtyRings === null) return `resetrings ret=-1 errno=${Errno.EINVAL}`;
+  yield* mutexLock(kvm.slotsLock, kvm.thread, Site.kvm_dirty_ring_reset);
+  const taken = yield* kvmResetDirtyRings(kvm);
+  yield* mutexUnlock(kvm.slotsLock, kvm.thread);
+  return `resetrings ret=${taken} errno=0`;
 }
 
 function* madvise(vm: Vm, { mem, off, len, advice }: Values<'madvise'>): Task<string> {
