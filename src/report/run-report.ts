@@ -2,6 +2,7 @@
  * The report of one run for a terminal.
  */
 import type { Measurement } from '../engines/measure/measurement.ts';
+import type { FaultOutcomeName } from '../engines/measure/outcomes.ts';
 import { lockContention } from './lock-contention.ts';
 import { lockStat } from './lock-stat.ts';
 import { type RunOutcome, workloadLines } from './outcome.ts';
@@ -64,23 +65,22 @@ export function verdictText(verdict: Verdict, style: Style): string {
   return paint(style, verdict.kind === 'PASS' ? 'green' : verdict.kind === 'FAIL' ? 'red' : 'yellow', verdictLine(verdict));
 }
 
-/** Counters that say exactly how often faults ended so; latencies are of those that were timed. */
-const OUTCOME_COUNTERS: Readonly<Record<string, string>> = {
-  fast: 'pf_fast',
-  spurious: 'pf_spurious',
-  emulate: 'pf_emulate',
-  'write-protected': 'pf_write_protected',
-};
-
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
-/** Faults that ended so. */
-export function outcomeCount({ counters, faults }: Measurement, outcome: string): number {
-  if (outcome === 'retry') return sum(Object.values(faults.retries));
-  // The kernel's pf_fixed counts those that the fast path fixed as well.
-  if (outcome === 'fixed') return counters.pf_fixed - counters.pf_fast;
-  const counter = OUTCOME_COUNTERS[outcome];
-  return counter === undefined ? counters.pf_error : counters[counter];
+/** Faults that ended so, by the exact counters; latencies are of those that were timed. */
+export function outcomeCount({ counters, faults }: Measurement, outcome: FaultOutcomeName): number {
+  // The kernel's pf_fixed counts what the fast path fixed as well, and its pf_fast what the fast path found spurious.
+  const fast = counters.cmpxchg_fast - counters.cmpxchg_fast_failed;
+  const counts: Readonly<Record<FaultOutcomeName, number>> = {
+    fixed: counters.pf_fixed - fast,
+    fast,
+    spurious: counters.pf_spurious,
+    retry: sum(Object.values(faults.retries)),
+    emulate: counters.pf_emulate,
+    'write-protected': counters.pf_write_protected,
+    other: counters.pf_error,
+  };
+  return counts[outcome];
 }
 
 function faultLines(measurement: Measurement): string[] {

@@ -2,6 +2,7 @@
  * Two runs beside each other, with the ratio of the second to the first.
  */
 import type { Measurement } from '../engines/measure/measurement.ts';
+import type { FaultOutcomeName } from '../engines/measure/outcomes.ts';
 import { phaseTimes, type RunOutcome } from './outcome.ts';
 import { count, duration, ratio } from './quantity.ts';
 import { outcomeCount } from './run-report.ts';
@@ -25,7 +26,7 @@ const mmuLock =
     measurement.locks.filter((row) => row.lock === 'mmu_lock' && row.mode === mode).reduce((sum, row) => sum + what(row), 0);
 
 const faults =
-  (outcome: string) =>
+  (outcome: FaultOutcomeName) =>
   ({ measurement }: RunOutcome): number =>
     outcomeCount(measurement, outcome);
 

@@ -69,7 +69,7 @@ export function parseOption(spec: OptionSpec, text: string): number | string {
     throw new UsageError(`${name}: '${text}' is no ${spec.fraction ? '' : 'whole '}number`);
   }
   if (value < spec.min || value > spec.max) {
-    throw new UsageError(`${name} ${text}: ${spec.help.split(/[;(:]/)[0].trim()} must be between ${spec.min} and ${spec.max}`);
+    throw new UsageError(`${name} ${text}: ${spec.help.split(/[;,(:]/)[0].trim()} must be between ${spec.min} and ${spec.max}`);
   }
   return value;
 }

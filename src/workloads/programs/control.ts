@@ -33,6 +33,9 @@ const Word = {
 /** Words of the block that every workload uses; what a workload stores for itself follows. */
 export const CONTROL_WORDS = 6 * LINE;
 
+/** What the round is when there is none to come. */
+const NO_ROUND = -1;
+
 /** Wakes everybody. */
 const ALL = 0x7fff_ffff;
 
@@ -64,10 +67,14 @@ export class Control {
     return this.memory.load32(yield read(this.word(ControlWord.stop))) !== 0;
   }
 
-  /** Tells everybody to come to an end. */
+  /**
+   * Tells everybody to come to an end. The round changes with it: who was about to sleep until the next one looks again. (An
+   * engine that ends a run sets the word alone, and relies on sleepers that look again now and then.)
+   */
   *stop(): Task<void> {
     const { memory } = this;
     memory.store32(yield write(this.word(ControlWord.stop)), 1);
+    memory.store32(yield write(this.word(Word.round)), NO_ROUND);
     for (const index of [Word.round, Word.finished, Word.turn, Word.examined]) yield wake(this.word(index), ALL);
   }
 
@@ -88,6 +95,7 @@ export class Control {
     for (;;) {
       if (yield* this.stopped()) return 0;
       const round = memory.load32(yield read(word));
+      if (round === NO_ROUND) return 0;
       if (round !== last) return round;
       yield wait(word, last);
     }

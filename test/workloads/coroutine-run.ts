@@ -1,0 +1,87 @@
+/** Runs a workload's programs as coroutines of one thread, in seeded turns: every run is repeatable. */
+import { layoutPlan, threadSeed } from '../../src/engines/plan.ts';
+import { COUNTER_SLOTS } from '../../src/machine/counters.ts';
+import { PlainMemory } from '../../src/machine/plain-memory.ts';
+import { runTogether, seededPick } from '../../src/machine/run.ts';
+import type { BugSwitches } from '../../src/mmu/bug-switches.ts';
+import { checkVm } from '../../src/oracles/index.ts';
+import { createVm, openVm, type Vm } from '../../src/vm/vm.ts';
+import { commonSettings } from '../../src/workloads/common-options.ts';
+import { parseOptions } from '../../src/workloads/option.ts';
+import { Control } from '../../src/workloads/programs/control.ts';
+import { runProgram } from '../../src/workloads/programs/index.ts';
+import type { PreparedPlan, Workload } from '../../src/workloads/workload.ts';
+
+/** Time that passes at each look at the clock. */
+const LOOK_NS = 1000;
+
+export interface CoroutineRun {
+  readonly vm: Vm;
+  /** Times of phases by name. */
+  readonly phases: Readonly<Record<string, readonly number[]>>;
+  /** Sum over all threads of a counter. */
+  counter(index: number): number;
+  /** What the oracles find in the end. */
+  violations(): string[];
+}
+
+export interface CoroutineOptions {
+  readonly seed?: number;
+  readonly bugs?: BugSwitches;
+  readonly sets?: readonly string[];
+  readonly operand?: string;
+}
+
+export async function prepare(
+  workload: Workload,
+  given: Record<string, string | boolean>,
+  options: CoroutineOptions = {},
+): Promise<PreparedPlan> {
+  return workload.plan(parseOptions(workload.options, given), commonSettings({}, options.sets ?? []), options.operand);
+}
+
+export function runPrepared({ plan, prepare: fill }: PreparedPlan, options: CoroutineOptions = {}): CoroutineRun {
+  const layout = layoutPlan(plan, plan.controlWords);
+  const memory = new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * layout.arenaWords)));
+  createVm(memory, layout.config);
+  fill?.(new Control(memory, layout.control), memory);
+  let clock = 0;
+  const now = (): number => (clock += LOOK_NS);
+  const counters: Float64Array[] = [];
+  const phases: Record<string, number[]> = {};
+  const open = (threadId: number, name: string): Vm => {
+    counters[threadId] = new Float64Array(COUNTER_SLOTS);
+    const environment = { memory, now, needResched: () => false, counters: counters[threadId], probe: null };
+    return openVm({ layout: layout.vm, threadId, threadName: name, environment, bugs: options.bugs });
+  };
+  const tasks = plan.threads.map((thread, id) =>
+    runProgram({
+      plan,
+      thread,
+      vm: open(id, thread.name),
+      control: layout.control,
+      seed: threadSeed(plan.seed, thread),
+      phase: (name, ns) => {
+        phases[name] = [...(phases[name] ?? []), ns];
+      },
+    }),
+  );
+  runTogether(memory, tasks, seededPick(options.seed ?? 1), { maxSteps: 50_000_000 });
+  const vm = open(layout.coordinatorId, 'coordinator');
+  const counter = (index: number): number => counters.reduce((sum, all) => sum + all[index], 0);
+  return {
+    vm,
+    phases,
+    counter,
+    violations: () =>
+      checkVm(vm, { counter }).flatMap(({ violations }) => violations.map(({ rule, message }) => `${rule}: ${message}`)),
+  };
+}
+
+export async function run(
+  workload: Workload,
+  given: Record<string, string | boolean>,
+  options: CoroutineOptions = {},
+): Promise<CoroutineRun> {
+  return runPrepared(await prepare(workload, given, options), options);
+}
