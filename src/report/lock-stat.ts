@@ -29,10 +29,16 @@ const micro = (ns: number): string => (ns / 1000).toFixed(2);
 const cells = (values: readonly string[]): string => values.map((value) => value.padStart(COLUMN_WIDTH)).join('');
 const RULE = '-'.repeat(CLASS_WIDTH + 1 + COLUMN_WIDTH * COLUMNS.length);
 
-/** Lock classes as lockdep names them. */
-function className(lock: string): string {
-  return lock === 'mmap_lock' ? '&mm->mmap_lock' : lock.includes(' ') ? lock : `&kvm->${lock}`;
-}
+/** What lockdep calls the locks that are no members of struct kvm. */
+const CLASS_NAMES: Readonly<Record<string, string>> = {
+  mmap_lock: '&mm->mmap_lock',
+  host_page_table_lock: 'ptlock_ptr(ptdesc)',
+  page_allocator: '&zone->lock',
+  rcu: 'rcu_state.barrier_lock',
+  workqueue: '&pool->lock',
+};
+
+const className = (lock: string): string => CLASS_NAMES[lock] ?? `&kvm->${lock}`;
 
 /** The table. Locks that were taken for read as well have a line for each mode. */
 export function lockStat(locks: readonly LockMeasurement[]): string[] {
