@@ -10,8 +10,8 @@ import type { OracleReport } from '../oracles/oracle.ts';
 import type { StateOptions } from '../oracles/quiescent-state.ts';
 import type { Examination, RunOutcome } from '../report/outcome.ts';
 import type { Vm } from '../vm/vm.ts';
-import type { CommonSettings } from '../workloads/common-options.ts';
 import { Control } from '../workloads/programs/control.ts';
+import type { RunSettings } from '../workloads/run-settings.ts';
 import { formatSize } from '../workloads/size.ts';
 import { UsageError } from '../workloads/usage-error.ts';
 import type { PreparedPlan, Workload } from '../workloads/workload.ts';
@@ -20,7 +20,7 @@ import type { Surroundings } from './command.ts';
 export interface RunRequest {
   readonly workload: Workload;
   readonly prepared: PreparedPlan;
-  readonly common: Pick<CommonSettings, 'perturb' | 'durationMs'>;
+  readonly common: Pick<RunSettings, 'perturb' | 'durationMs'>;
   readonly surroundings: Pick<Surroundings, 'progress' | 'signal'>;
   /** Shown before the progress. */
   readonly title?: string;

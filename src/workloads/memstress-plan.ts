@@ -3,10 +3,10 @@
  * thread each, and the main thread that issues ioctls.
  */
 import type { VmConfig } from '../vm/vm-config.ts';
-import type { CommonSettings } from './common-options.ts';
 import type { NumberOption, OptionSpec, SizeOption } from './option.ts';
 import { CONTROL_WORDS } from './programs/control.ts';
 import { BACKING_NAMES, BACKINGS, type BackingName, CODE_PAGES, memstressLayout } from './programs/memstress-layout.ts';
+import type { RunSettings } from './run-settings.ts';
 import { formatSize, PAGE_BYTES } from './size.ts';
 import { UsageError } from './usage-error.ts';
 import type { ThreadPlan, WorkloadOptions, WorkloadPlan } from './workload.ts';
@@ -104,7 +104,7 @@ export function tablePagesFor(pages: number, vcpus: number, copies = 2): number 
 export interface MemstressPlanInput {
   readonly workload: string;
   readonly options: WorkloadOptions;
-  readonly common: CommonSettings;
+  readonly common: RunSettings;
   readonly threads: readonly ThreadPlan[];
   readonly params?: WorkloadPlan['params'];
   /** How many generations of page tables may exist at a time. */

@@ -11,9 +11,9 @@ import type { Task } from '../machine/point.ts';
 import type { Random } from '../vm/random.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import type { Vm } from '../vm/vm.ts';
-import type { CommonSettings } from './common-options.ts';
 import type { OptionTable } from './option.ts';
 import type { Control } from './programs/control.ts';
+import type { RunSettings } from './run-settings.ts';
 
 /** What a thread is for: reports group by it. */
 export type ThreadRole = 'vcpu' | 'ioctl' | 'zap' | 'rcu' | 'host' | 'recovery';
@@ -66,7 +66,7 @@ export interface Workload {
   /** Name of the file that it needs, for the help: `FILE`. */
   readonly operand?: string;
   /** Errors: UsageError for options that do not fit together, or an input that cannot be read. */
-  plan(options: WorkloadOptions, common: CommonSettings, operand?: string): Promise<PreparedPlan>;
+  plan(options: WorkloadOptions, common: RunSettings, operand?: string): Promise<PreparedPlan>;
   /** The lines that the selftest prints, as far as the result has them. */
   lines(result: WorkloadResult): string[];
 }

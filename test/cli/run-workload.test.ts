@@ -9,15 +9,15 @@ import { runReport } from '../../src/report/run-report.ts';
 import { DIRTY_LOG_ROWS, sideBySide } from '../../src/report/side-by-side.ts';
 import { PLAIN } from '../../src/report/style.ts';
 import { verdictOf } from '../../src/report/verdict.ts';
-import { commonSettings } from '../../src/workloads/common-options.ts';
 import { dirtyLog } from '../../src/workloads/dirty-log.ts';
 import { parseOptions } from '../../src/workloads/option.ts';
+import { runSettings } from '../../src/workloads/run-settings.ts';
 
 const surroundings = { progress: () => {}, signal: new AbortController().signal };
 
 /** @param spoil whether a statistic starts wrong, which no program notices */
 async function run(sets: string[], spoil = false) {
-  const common = commonSettings({}, sets);
+  const common = runSettings({}, sets);
   const given = { vcpus: '1', bytesPerVcpu: '2M', iterations: '3', backing: 'anonymous_hugetlb_2mb' };
   const prepared = await dirtyLog.plan(parseOptions(dirtyLog.options, given), common);
   const { plan } = prepared;

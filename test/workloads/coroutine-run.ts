@@ -6,10 +6,10 @@ import { runTogether, seededPick } from '../../src/machine/run.ts';
 import type { BugSwitches } from '../../src/mmu/bug-switches.ts';
 import { checkVm } from '../../src/oracles/index.ts';
 import { createVm, openVm, type Vm } from '../../src/vm/vm.ts';
-import { commonSettings } from '../../src/workloads/common-options.ts';
 import { parseOptions } from '../../src/workloads/option.ts';
 import { Control } from '../../src/workloads/programs/control.ts';
 import { runProgram } from '../../src/workloads/programs/index.ts';
+import { runSettings } from '../../src/workloads/run-settings.ts';
 import type { PreparedPlan, Workload } from '../../src/workloads/workload.ts';
 
 /** Time that passes at each look at the clock. */
@@ -37,7 +37,7 @@ export async function prepare(
   given: Record<string, string | boolean>,
   options: CoroutineOptions = {},
 ): Promise<PreparedPlan> {
-  return workload.plan(parseOptions(workload.options, given), commonSettings({}, options.sets ?? []), options.operand);
+  return workload.plan(parseOptions(workload.options, given), runSettings({}, options.sets ?? []), options.operand);
 }
 
 export function runPrepared({ plan, prepare: fill }: PreparedPlan, options: CoroutineOptions = {}): CoroutineRun {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { commonSettings, parseSetting } from '../../src/workloads/common-options.ts';
 import { dirtyLog } from '../../src/workloads/dirty-log.ts';
 import { findWorkload, WORKLOADS } from '../../src/workloads/index.ts';
 import { parseOptions } from '../../src/workloads/option.ts';
 import { memstressLayout, vcpuPages } from '../../src/workloads/programs/memstress-layout.ts';
+import { parseSetting, runSettings } from '../../src/workloads/run-settings.ts';
 import { formatSize, parseSize } from '../../src/workloads/size.ts';
 import { editDistance, nearestName, UsageError } from '../../src/workloads/usage-error.ts';
 import { prepare } from './coroutine-run.ts';
@@ -115,10 +115,10 @@ describe('common options', () => {
   });
 
   it('logs by PML on Intel, as kvm_intel does, and never on AMD', () => {
-    expect(commonSettings({ cpu: 'ept' }, []).params.pml).toBe(1);
-    expect(commonSettings({ cpu: 'ept' }, ['pml=N']).params.pml).toBe(0);
-    expect(commonSettings({}, []).params.pml).toBeUndefined();
-    expect(() => commonSettings({}, ['pml=1'])).toThrow(/only --cpu ept/);
+    expect(runSettings({ cpu: 'ept' }, []).params.pml).toBe(1);
+    expect(runSettings({ cpu: 'ept' }, ['pml=N']).params.pml).toBe(0);
+    expect(runSettings({}, []).params.pml).toBeUndefined();
+    expect(() => runSettings({}, ['pml=1'])).toThrow(/only --cpu ept/);
   });
 });
 

@@ -8,9 +8,9 @@ import { runReport, verdictText } from '../../report/run-report.ts';
 import { DIRTY_LOG_ROWS, sideBySide } from '../../report/side-by-side.ts';
 import { heading } from '../../report/style.ts';
 import { type Verdict, verdictOf } from '../../report/verdict.ts';
-import { commonSettings } from '../../workloads/common-options.ts';
 import { dirtyLog } from '../../workloads/dirty-log.ts';
 import { parseOptions } from '../../workloads/option.ts';
+import { runSettings } from '../../workloads/run-settings.ts';
 import type { CliCommand, Surroundings } from '../command.ts';
 import { runWorkload } from '../run-workload.ts';
 
@@ -66,7 +66,7 @@ function conclude(failed: readonly RunOutcome[], verdict: Verdict, surroundings:
 }
 
 async function dirtyLogRun(eagerPageSplit: 'Y' | 'N', surroundings: Surroundings): Promise<RunOutcome> {
-  const common = commonSettings({}, [`eager_page_split=${eagerPageSplit}`]);
+  const common = runSettings({}, [`eager_page_split=${eagerPageSplit}`]);
   const prepared = await dirtyLog.plan(parseOptions(dirtyLog.options, OPTIONS), common);
   return runWorkload({ workload: dirtyLog, prepared, common, surroundings, title: `eager_page_split=${eagerPageSplit}` });
 }

@@ -7,9 +7,9 @@ import manifest from '../../../package.json' with { type: 'json' };
 import { runRecord } from '../../report/json.ts';
 import { runReport, verdictText } from '../../report/run-report.ts';
 import { verdictOf } from '../../report/verdict.ts';
-import { COMMON_OPTIONS, commonSettings } from '../../workloads/common-options.ts';
 import { findWorkload, WORKLOADS } from '../../workloads/index.ts';
 import { parseOptions } from '../../workloads/option.ts';
+import { RUN_OPTIONS, runSettings } from '../../workloads/run-settings.ts';
 import { UsageError } from '../../workloads/usage-error.ts';
 import type { Workload } from '../../workloads/workload.ts';
 import type { CliCommand, Surroundings } from '../command.ts';
@@ -41,7 +41,7 @@ function workloadCommand(workload: Workload, surroundings: Surroundings): Comman
   if (operand) command.argument(`[${operand.toLowerCase()}]`, 'a recorded trace: ftrace text, gzipped or not');
   addOptions(command, workload.options);
   command.optionsGroup('Options of all workloads:');
-  addOptions(command, COMMON_OPTIONS);
+  addOptions(command, RUN_OPTIONS);
   return command
     .option('--set <name=value>', 'set a module parameter, for example eager_page_split=N (may be repeated)', collect, [])
     .option('--lockstat', 'print locks in the layout of /proc/lock_stat')
@@ -66,7 +66,7 @@ async function stressWorkload(
 ): Promise<void> {
   const { set = [], lockstat = false, json } = values;
   const options = parseOptions(workload.options, givenValues(workload.options, values));
-  const common = commonSettings(givenValues(COMMON_OPTIONS, values), set);
+  const common = runSettings(givenValues(RUN_OPTIONS, values), set);
   if (json !== undefined && json !== '-') checkWritable(json);
   const prepared = await workload.plan(options, common, operand);
   const outcome = await runWorkload({ workload, prepared, common, surroundings });

@@ -9,7 +9,7 @@ import type { VmConfig } from '../vm/vm-config.ts';
 import { numberOf, type OptionTable, parseOptions, textOf } from './option.ts';
 import { UsageError, unknownName } from './usage-error.ts';
 
-export interface CommonSettings {
+export interface RunSettings {
   /** What goes into the VM's configuration. */
   readonly vm: Pick<VmConfig, 'kernel' | 'cpu' | 'lock' | 'adBits'>;
   readonly params: Readonly<Partial<Record<ParamName, number>>>;
@@ -20,7 +20,7 @@ export interface CommonSettings {
   readonly durationMs: number;
 }
 
-export const COMMON_OPTIONS: OptionTable = [
+export const RUN_OPTIONS: OptionTable = [
   {
     key: 'lock',
     long: 'lock',
@@ -66,11 +66,8 @@ export const COMMON_OPTIONS: OptionTable = [
  *
  * @param sets values of `--set`: `name=value`
  */
-export function commonSettings(
-  given: Readonly<Record<string, string | boolean | undefined>>,
-  sets: readonly string[],
-): CommonSettings {
-  const options = parseOptions(COMMON_OPTIONS, given);
+export function runSettings(given: Readonly<Record<string, string | boolean | undefined>>, sets: readonly string[]): RunSettings {
+  const options = parseOptions(RUN_OPTIONS, given);
   const cpu = textOf(options, 'cpu') as CpuName;
   let adBits = true;
   // The defaults of the kernel where they depend on the processor (kvm_intel: enable_pml).
