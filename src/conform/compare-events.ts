@@ -99,9 +99,20 @@ class Cursor {
 
 function same(left: Cursor, right: Cursor, renaming: Renaming): boolean {
   if (left.done || right.done) return false;
-  const a = left.event;
-  const b = right.event;
-  if (isSpteEvent(a) && isSpteEvent(b)) return sameChange(a.run, left.pages, b.run, right.pages, renaming);
+  return sameUnit({ event: left.event, pages: left.pages }, { event: right.event, pages: right.pages }, renaming);
+}
+
+/** An event, or one entry of a run: so many pages into it. */
+export interface Unit {
+  readonly event: PhaseEvent;
+  readonly pages: number;
+}
+
+/** Whether two units are the same but for names. */
+export function sameUnit(expected: Unit, got: Unit, renaming: Renaming): boolean {
+  const a = expected.event;
+  const b = got.event;
+  if (isSpteEvent(a) && isSpteEvent(b)) return sameChange(a.run, expected.pages, b.run, got.pages, renaming);
   if (isSpteEvent(a) || isSpteEvent(b)) return false;
   if (a.e === 'fast_page_fault' && b.e === 'fast_page_fault') return sameFastFault(a, b);
   return eventText(a) === eventText(b);

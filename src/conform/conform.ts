@@ -2,47 +2,21 @@
  * Conformance: runs the script of a recording under the kernel generation that the recording names, and compares what
  * happens, phase by phase, with what happened.
  */
-
-import type { PhaseRecord } from '../script/record/event.ts';
-import { changeKinds } from '../script/record/kinds.ts';
 import { RUN_DEFAULTS, ScriptRunner } from '../script/run-script.ts';
-import { IOCTL_THREAD, type ScriptPhase } from '../script/script.ts';
-import { compareEvents, type EventComparison } from './compare-events.ts';
-import { sameResult } from './compare-results.ts';
-import { compareCounters, compareState } from './compare-state.ts';
-import { normalizeEvents } from './normalize.ts';
-import type { RecordedPhase, Recording } from './recording.ts';
-import { Renaming } from './renaming.ts';
+import { conformRace } from './conform-race.ts';
+import { type ConformResult, isConcurrent, type Mismatch, PhaseComparer } from './phase-comparer.ts';
+import type { Recording } from './recording.ts';
 
-/** Where a recording and the simulator part. */
-export interface Mismatch {
-  readonly phase: number;
-  readonly words: string;
-  /** What differs: `events`, a statistic, a call. */
-  readonly what: string;
-  readonly expected: string;
-  readonly got: string;
-  /** Events that had been the same just before. */
-  readonly before: readonly string[];
-}
-
-export interface ConformResult {
-  readonly file: string;
-  readonly kernel: string;
-  readonly phases: number;
-  readonly mismatch: Mismatch | null;
-}
-
-/** Operations after which the host may have given pages back. */
-const HOST_CHANGES = new Set(['madvise', 'mprotect', 'munmap', 'remap', 'hosttouch', 'destroy']);
-
-/** Whether vCPUs run side by side in the phase. */
-export const isConcurrent = (phase: ScriptPhase): boolean => phase.steps.some(({ threads }) => threads.length > 1);
-
-/** Runs the recording's script and compares; stops at the first difference. */
+/** Compares a recording with the simulator; stops at the first difference. */
 export function conformRecording(recording: Recording): ConformResult {
+  return recording.script.phases.some(isConcurrent) ? conformRace(recording) : conformSequence(recording);
+}
+
+/** Nothing runs side by side: there is one run that can match. */
+function conformSequence(recording: Recording): ConformResult {
   const { file, kernel, script } = recording;
-  const runner = new ScriptRunner(script, { ...RUN_DEFAULTS, kernel: recording.generation, flushOnEntry: true });
+  const options = { ...RUN_DEFAULTS, kernel: recording.generation, flushOnEntry: true, needbreak: false };
+  const runner = new ScriptRunner(script, options);
   const comparer = new PhaseComparer(runner);
   let mismatch: Mismatch | null = null;
   for (const [n, phase] of script.phases.entries()) {
@@ -50,37 +24,4 @@ export function conformRecording(recording: Recording): ConformResult {
     if (mismatch !== null) break;
   }
   return { file, kernel, phases: script.phases.length, mismatch };
-}
-
-export class PhaseComparer {
-  readonly #comparison: EventComparison;
-
-  constructor(runner: ScriptRunner) {
-    const { kvm } = runner.machine.thread(IOCTL_THREAD).vm;
-    const span = (level: number): number => kvm.geometry.span(level);
-    const kinds = changeKinds(kvm);
-    this.#comparison = { span, renaming: new Renaming(span), kindOf: (run) => kinds.kindOf(run) };
-  }
-
-  /** Returns the first difference of a phase in which nothing runs side by side, or null. */
-  compare(phase: ScriptPhase, expected: RecordedPhase, got: PhaseRecord): Mismatch | null {
-    const fail = (what: string, want: string, have: string, before: readonly string[] = []): Mismatch => {
-      return { phase: got.n, words: phase.words, what, expected: want, got: have, before };
-    };
-    const { renaming, span } = this.#comparison;
-    const copied = expected.events.some(({ e }) => e === 'unmap_gfn_range');
-    if (copied || phase.operations.some(({ op }) => HOST_CHANGES.has(op))) renaming.hostChanged();
-    for (const [i, operation] of phase.operations.entries()) {
-      if (sameResult(expected.results[i], got.results[i])) continue;
-      return fail(`result of '${operation.op}'`, expected.results[i], got.results[i]);
-    }
-    const left = normalizeEvents(expected.events);
-    const right = normalizeEvents(got.events);
-    const events = compareEvents(left.events, right.events, this.#comparison);
-    if (events !== null) return fail('events', events.expected, events.got, events.before);
-    const counters = compareCounters(expected.counters, got.counters, left.extraFlushes - right.extraFlushes);
-    if (counters !== null) return fail(counters.what, counters.expected, counters.got);
-    const state = compareState(expected.end, got.end, span);
-    return state === null ? null : fail(state.what, state.expected, state.got);
-  }
 }

@@ -7,7 +7,14 @@
 import type { PhaseEvent, PlainEvent } from '../script/record/event.ts';
 
 /** Events of the recorder's own surroundings: creation, and notifications by addresses of the host process. */
-const NOISE = new Set(['vcpu_create', 'kvm_unmap_hva_range', 'kvm_age_hva', 'kvm_set_spte_hva', 'rcu_free_table', 'kvmptr']);
+export const NOISE: ReadonlySet<string> = new Set([
+  'vcpu_create',
+  'kvm_unmap_hva_range',
+  'kvm_age_hva',
+  'kvm_set_spte_hva',
+  'rcu_free_table',
+  'kvmptr',
+]);
 const YIELDS = new Set(['yield_read', 'yield_write']);
 
 export interface Normalized {

@@ -44,8 +44,9 @@ export function* mmuUnlock(kvm: Kvm, shared: boolean): Task<void> {
   else yield* mmuWriteUnlock(kvm);
 }
 
-/** Whether somebody waits for mmu_lock (rwlock_needbreak). */
+/** Whether somebody waits for mmu_lock, and a holder shall care (rwlock_needbreak: not with voluntary preemption). */
 export function* mmuLockIsContended(kvm: Kvm): Task<boolean> {
+  if (kvm.params.get('needbreak') === 0) return false;
   if (isSpinlock(kvm)) return yield* spinIsContended(kvm.mmuSpinLock, kvm.thread);
   return yield* rwlockIsContended(kvm.mmuRwLock, kvm.thread);
 }

@@ -5,7 +5,10 @@
 import type { Memory } from '../machine/memory.ts';
 import { type Address, own } from '../machine/point.ts';
 
-/** Ways to walk: one entry a step, skipping runs of 32 empty ones, or visiting only present ones. */
+/**
+ * Ways to walk: one entry a step; the same, but root zaps skip up to 32 empty ones a step; or every walk visits present ones
+ * only.
+ */
 export const IterMode = { plain: 0, skip32: 1, onlyPresent: 2 } as const;
 export type IterMode = (typeof IterMode)[keyof typeof IterMode];
 
@@ -24,6 +27,7 @@ export const PARAMS = {
   iterMode: { word: 6, default: IterMode.plain, help: 'how walks pass non-present entries: 0 plain, 1 skip32, 2 only present' },
   dirtyRingSize: { word: 7, default: 0, help: 'KVM_CAP_DIRTY_LOG_RING: entries a vCPU, 0 for the bitmap' },
   mmioCaching: { word: 8, default: 1, help: 'MMIO SPTEs (kvm.mmio_caching)' },
+  needbreak: { word: 9, default: 1, help: 'walks give mmu_lock up to waiters; 0 as with voluntary preemption' },
 } as const;
 
 export type ParamName = keyof typeof PARAMS;

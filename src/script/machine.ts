@@ -29,6 +29,10 @@ export interface MachineOptions {
   readonly kernel: KernelName;
   /** Whether each guest entry finds an empty TLB, as on the recorded host. */
   readonly flushOnEntry: boolean;
+  /** Whether the scheduler wants the processor of that thread back. */
+  readonly needResched?: (thread: string) => boolean;
+  /** Whether walks give mmu_lock up to waiters, as preemptible kernels do. */
+  readonly needbreak: boolean;
 }
 
 /** Memory that the code slot maps: the guest's program is one page. */
@@ -82,12 +86,13 @@ export class ScriptMachine {
   constructor(script: Script, options: MachineOptions) {
     const vm = vmOf(script);
     const names = threadNames(script, vm.vcpus);
-    this.config = configOf(script, vm, names.length, options.kernel);
+    this.config = configOf(script, vm, names.length, options);
     const { arenaWords } = new VmLayout(this.config);
     this.memory = new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * arenaWords)));
     this.layout = createVm(this.memory, this.config);
     this.codeSlot = vm.code !== 0;
-    const kernel = this.config.kernel;
+    const { kernel } = this.config;
+    const { needResched } = options;
     this.log = new EventLog(TRACE_POINTS[kernel]);
     const threads = new Map<string, MachineThread>();
     for (const [threadId, name] of names.entries()) {
@@ -97,7 +102,13 @@ export class ScriptMachine {
         layout: this.layout,
         threadId,
         threadName: name,
-        environment: { memory: this.memory, now: () => 0, needResched: () => false, counters, probe: recorder },
+        environment: {
+          memory: this.memory,
+          now: () => 0,
+          needResched: () => needResched?.(name) ?? false,
+          counters,
+          probe: recorder,
+        },
         trace: recorder,
       });
       this.log.geometry = handle.kvm.geometry;
@@ -150,7 +161,7 @@ function dirtyRingExits(kvm: Kvm): DirtyRingExits {
   };
 }
 
-function vmOf(script: Script): Values<'vm'> {
+export function vmOf(script: Script): Values<'vm'> {
   for (const { operations } of script.phases) {
     for (const operation of operations) if (operation.op === 'vm') return operation.values;
   }
@@ -166,14 +177,15 @@ function threadNames(script: Script, vcpus: number): readonly string[] {
   return [...names];
 }
 
-export function configOf(script: Script, vm: Values<'vm'>, threads: number, defaultKernel: KernelName): VmConfig {
-  const kernel = vm.kernel ?? defaultKernel;
+export function configOf(script: Script, vm: Values<'vm'>, threads: number, options: MachineOptions): VmConfig {
+  const kernel = vm.kernel ?? options.kernel;
   const memory: MemoryRegionConfig[] = vm.code !== 0 ? [CODE_REGION] : [];
   const params: Partial<Record<ParamName, number>> = {
     manualProtect: vm.manual,
     dirtyRingSize: vm.dirty_ring / DIRTY_GFN_BYTES,
     slotZapAll: (vm.disable_quirks & QUIRK_SLOT_ZAP_ALL) !== 0 ? 0 : 1,
     iterMode: ITER_MODES[vm.iter],
+    needbreak: options.needbreak ? 1 : 0,
   };
   let began = false;
   for (const { operations } of script.phases) {

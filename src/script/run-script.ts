@@ -6,7 +6,7 @@
  */
 
 import type { Task } from '../machine/point.ts';
-import { type Pick, runToEnd, runTogether, seededPick } from '../machine/run.ts';
+import { type Pick, runToEnd, runTogether, seededPick, type TogetherOptions } from '../machine/run.ts';
 import type { KernelName } from '../mmu/generation.ts';
 import { DEFAULT_KERNEL } from '../mmu/generation.ts';
 import { destroyVm } from '../vm/ioctl.ts';
@@ -38,14 +38,30 @@ export interface RunOptions {
   /** Decides whose step is next where threads run side by side. */
   readonly seed: number;
   /** Overrides `seed`: called for each step that runs threads side by side. */
-  readonly pickFor?: (phase: ScriptPhase, step: ScriptStep, machine: ScriptMachine) => Pick;
+  readonly scheduleFor?: (step: ScriptStep) => Schedule;
+  /** Whether the scheduler wants the processor of that thread back. */
+  readonly needResched?: (thread: string) => boolean;
+  /** Whether walks give mmu_lock up to waiters, as preemptible kernels do. */
+  readonly needbreak: boolean;
   /** Steps of all threads together in one step of the script. */
   readonly maxSteps: number;
   /** Called for every event as it happens, before folding. */
   readonly onEvent?: (event: PhaseEvent) => void;
 }
 
-export const RUN_DEFAULTS: RunOptions = { kernel: DEFAULT_KERNEL, flushOnEntry: false, seed: 1, maxSteps: 200_000_000 };
+/** Decides an interleaving. Tasks are numbered as the threads of the step. */
+export interface Schedule {
+  readonly pick: Pick;
+  readonly onStep?: TogetherOptions['onStep'];
+}
+
+export const RUN_DEFAULTS: RunOptions = {
+  kernel: DEFAULT_KERNEL,
+  flushOnEntry: false,
+  seed: 1,
+  needbreak: true,
+  maxSteps: 200_000_000,
+};
 
 export interface ScriptRun {
   readonly script: Script;
@@ -90,7 +106,7 @@ export class ScriptRunner {
         }
         continue;
       }
-      this.#runStep(phase, step, results);
+      this.#runStep(step, results);
     }
     events.push(...this.machine.log.take());
     const counters = this.#stats.read();
@@ -104,16 +120,16 @@ export class ScriptRunner {
     };
   }
 
-  #runStep(phase: ScriptPhase, step: ScriptStep, results: Map<Operation, string>): void {
+  #runStep(step: ScriptStep, results: Map<Operation, string>): void {
     const { memory } = this.machine;
     const tasks = step.threads.map((thread) => this.#thread(thread, results));
     if (tasks.length === 1) {
       runToEnd(memory, tasks[0]);
       return;
     }
-    const { pickFor, seed, maxSteps } = this.#options;
-    const pick = pickFor?.(phase, step, this.machine) ?? seededPick(seed);
-    runTogether(memory, tasks, pick, { maxSteps });
+    const { scheduleFor, seed, maxSteps } = this.#options;
+    const { pick, onStep } = scheduleFor?.(step) ?? { pick: seededPick(seed) };
+    runTogether(memory, tasks, pick, { maxSteps, onStep });
   }
 
   *#thread(thread: ScriptThread, results: Map<Operation, string>): Task<void> {
