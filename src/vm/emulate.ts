@@ -16,6 +16,7 @@ import { SlotFlag } from '../mmu/memslot.ts';
 import { mmuReadLock, mmuReadUnlock } from '../mmu/mmu-lock.ts';
 import { PfErr } from '../mmu/page-fault-info.ts';
 import { Site } from '../mmu/site.ts';
+import { awaitInvalidation } from './await-retry.ts';
 import { accessFrame } from './guest-memory.ts';
 import { AccessKind } from './page-walker.ts';
 import { GuestResult, type Vcpu } from './vcpu.ts';
@@ -62,7 +63,10 @@ function* emulateUnderSrcu(vcpu: Vcpu, gfn: Gfn, kind: AccessKind): Task<GuestRe
     const stale = (yield* mmuInvalidateRetryGfn(kvm, fault.mmuSeq, gfn)) !== InvalidateRetry.no;
     if (!stale) yield* accessFrame(vcpu, fault.pfn, gfn, kind);
     yield* mmuReadUnlock(kvm);
-    if (stale) continue;
+    if (stale) {
+      if (vcpu.awaitRetries) yield* awaitInvalidation(kvm, gfn);
+      continue;
+    }
     if (write) yield* markPageDirtyInSlot(kvm, slot, gfn);
     return GuestResult.done;
   }

@@ -1,19 +1,21 @@
 /** The host's memory as the MMU asks for it (kernel: __gfn_to_pfn_memslot, host_pfn_mapping_level). */
 import { Cost } from '../machine/cost.ts';
 import { InvariantError } from '../machine/invariant.ts';
-import { spend, type Task } from '../machine/point.ts';
+import { own, spend, type Task } from '../machine/point.ts';
 import { FaultinResult, type Host } from '../mmu/host.ts';
 import type { Kvm } from '../mmu/kvm.ts';
 import { type Gfn, type Level, type Pfn, PG_LEVEL_4K } from '../mmu/level.ts';
 import { type Memslot, SlotFlag } from '../mmu/memslot.ts';
 import type { PageFault } from '../mmu/page-fault-info.ts';
-import { FIRST_GUEST_PFN } from './frames.ts';
+import { FIRST_GUEST_PFN, FREE_FRAME } from './frames.ts';
 import { faultHostPage, NO_HOST_PAGE } from './host-fault.ts';
 import { isHuge, isPresent, isWritable } from './host-pte.ts';
 import { type HostSpace, readHostPte } from './host-space.ts';
 
 export class HostMemory implements Host {
   readonly space: HostSpace;
+  /** Told of every frame that the MMU reports dirty. For oracles. */
+  onPageDirty: ((pfn: Pfn) => void) | null = null;
 
   constructor(space: HostSpace) {
     this.space = space;
@@ -46,9 +48,17 @@ export class HostMemory implements Host {
     return isPresent(pte) && isHuge(pte) ? region.hugeLevel : PG_LEVEL_4K;
   }
 
-  /** Nothing is written back or reclaimed here by its dirtiness; that the frame is one is all that there is to check. */
+  /**
+   * Nothing is written back or reclaimed here by its dirtiness. But the frame must still be the guest's: one that the host has
+   * taken back may have another owner. Errors: freed-frame, pfn-not-guest-memory.
+   */
   setPageDirty(_kvm: Kvm, pfn: Pfn): void {
     this.#checkFrame(pfn);
+    const { frames } = this.space;
+    if (frames.tracked && frames.memory.load32(own(frames.contentWord(pfn))) === FREE_FRAME) {
+      throw new InvariantError('freed-frame', `frame 0x${pfn.toString(16)} is reported dirty, but the host has taken it back`);
+    }
+    if (this.onPageDirty !== null) this.onPageDirty(pfn);
   }
 
   setPageAccessed(_kvm: Kvm, pfn: Pfn): void {

@@ -5,9 +5,11 @@
 import type { Task } from '../machine/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../machine/srcu.ts';
 import { asGfn, type Gfn } from '../mmu/level.ts';
+import { SlotFlag } from '../mmu/memslot.ts';
 import { kvmTdpMapPage } from '../mmu/page-fault.ts';
 import { RetPf } from '../mmu/page-fault-info.ts';
 import { kvmMmuReload } from '../mmu/root-load.ts';
+import { awaitRetryCause } from './await-retry.ts';
 import { Errno } from './errno.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -50,5 +52,10 @@ function* preFaultPage(vcpu: Vcpu, gfn: Gfn): Task<number> {
     if (outcome < 0) return outcome;
     if (outcome === RetPf.fixed || outcome === RetPf.spurious || outcome === RetPf.writeProtected) return mmu.fault.goalLevel;
     if (outcome === RetPf.emulate) return -Errno.ENOENT;
+    // An invalid slot stays until all SRCU sections end, ours included: user space must come again (KVM: 6.18).
+    const { slot } = mmu.fault;
+    const goes = slot !== null && (slot.flags & SlotFlag.invalid) !== 0;
+    if (goes && kvm.bugs['prefault-deadlock-with-memslot-delete'] !== true) return -Errno.EAGAIN;
+    if (vcpu.awaitRetries) yield* awaitRetryCause(kvm, mmu);
   }
 }

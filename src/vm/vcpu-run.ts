@@ -11,6 +11,7 @@ import type { Gfn } from '../mmu/level.ts';
 import { kvmMmuPageFault } from '../mmu/page-fault.ts';
 import { RetPf } from '../mmu/page-fault-info.ts';
 import { kvmMmuFreeObsoleteRoots, kvmMmuReload, kvmMmuUnload } from '../mmu/root-load.ts';
+import { awaitRetryCause } from './await-retry.ts';
 import { emulateAccess } from './emulate.ts';
 import type { AccessKind } from './page-walker.ts';
 import { flushPmlBuffer } from './pml.ts';
@@ -94,6 +95,7 @@ export function* vcpuHandleFault(vcpu: Vcpu, gfn: Gfn, kind: AccessKind, errorCo
   const outcome = yield* kvmMmuPageFault(vcpu.kvm, vcpu.mmu, gfn, errorCode);
   if (outcome === -ENOMEM) return GuestResult.noMemory;
   if (outcome < 0) return GuestResult.fault;
+  if (outcome === RetPf.retry && vcpu.awaitRetries) yield* awaitRetryCause(vcpu.kvm, vcpu.mmu);
   if (outcome === RetPf.emulate || outcome === RetPf.writeProtected) return yield* emulateAccess(vcpu, gfn, kind);
   return null;
 }

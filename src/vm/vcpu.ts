@@ -63,6 +63,8 @@ export interface VcpuOptions {
   readonly codeGfn?: Gfn | null;
   /** Forget all translations at each guest entry, as processors without address space identifiers and some emulators do. */
   readonly flushOnEntry?: boolean;
+  /** Wait, before a fault is tried again, for what stood in its way to change: see `await-retry.ts`. */
+  readonly awaitRetries?: boolean;
 }
 
 export class Vcpu {
@@ -82,6 +84,7 @@ export class Vcpu {
   readonly observer: GuestObserver | null;
   readonly dirtyRing: DirtyRingExits | null;
   readonly flushOnEntry: boolean;
+  readonly awaitRetries: boolean;
   /** See {@link VcpuOptions}; a script may change it between runs. */
   codeGfn: Gfn | null;
   /** Whether the vCPU entered the guest and has not left it: it may have been told to. */
@@ -110,6 +113,7 @@ export class Vcpu {
     this.dirtyRing = options.dirtyRing ?? null;
     this.codeGfn = options.codeGfn ?? null;
     this.flushOnEntry = options.flushOnEntry ?? false;
+    this.awaitRetries = options.awaitRetries ?? false;
     this.tlb = new Tlb(this.memory, kvm.geometry, area);
     this.pwc = new PagingStructureCache(this.memory, kvm.geometry, area);
     this.pml = new PmlBuffer(this.memory, area);

@@ -1,0 +1,14 @@
+# As collapse-against-fault, in the kernels that put the huge page in the place of the table.
+vm vcpus=2 entries=4 code=0 kernel=6.13
+mem m type=2m size=32K populate=1
+slot 1 gfn=16 npages=8 mem=m flags=1
+touch vcpu=0 gfn=16 n=2 op=w
+touch vcpu=1 gfn=17 op=r
+getlog 1
+phase race
+thread vcpu0
+touch vcpu=0 gfn=16 op=w
+thread vcpu1
+touch vcpu=1 gfn=18 op=r
+thread ioctl
+setflags 1 flags=0

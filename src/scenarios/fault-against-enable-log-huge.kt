@@ -1,0 +1,14 @@
+# Write faults on huge pages, mapped and not, against the start of dirty logging with eager splitting.
+vm vcpus=2 entries=4 code=0
+mem m type=2m size=32K populate=1
+slot 1 gfn=16 npages=8 mem=m
+touch vcpu=0 gfn=16 op=w
+touch vcpu=1 gfn=16 op=r
+phase race
+thread vcpu0
+touch vcpu=0 gfn=17 op=w
+thread vcpu1
+touch vcpu=1 gfn=20 op=w
+thread ioctl
+setflags 1 flags=1
+getlog 1

@@ -1,0 +1,16 @@
+# NX recovery takes the tables of executable pages away while they are made, used and replaced.
+param kvm/nx_huge_pages Y
+param kvm/nx_huge_pages_recovery_ratio 1
+vm vcpus=2 entries=4 code=0
+mem m type=2m size=32K populate=1
+slot 1 gfn=16 npages=8 mem=m
+touch vcpu=0 gfn=16 op=x
+touch vcpu=1 gfn=17 op=r
+phase race
+thread vcpu0
+touch vcpu=0 gfn=16 op=x
+touch vcpu=0 gfn=20 op=x
+thread vcpu1
+touch vcpu=1 gfn=18 op=w
+thread nx
+recover

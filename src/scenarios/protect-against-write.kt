@@ -1,0 +1,15 @@
+# The host takes write access to a page away while the guest writes it, and gives it back.
+vm vcpus=2 entries=4 code=0
+mem m size=16K populate=1
+slot 1 gfn=16 npages=4 mem=m
+touch vcpu=0 gfn=16 op=w
+touch vcpu=1 gfn=17 op=r
+phase race
+thread vcpu0
+touch vcpu=0 gfn=16 op=r
+touch vcpu=0 gfn=17 op=w
+thread vcpu1
+touch vcpu=1 gfn=17 op=r
+thread sh
+mprotect m off=4K len=4K prot=r
+mprotect m off=4K len=4K prot=rw

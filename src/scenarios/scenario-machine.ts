@@ -1,0 +1,208 @@
+/**
+ * The VM of a scenario, in an arena that the explorer owns: a handle for each thread, made once, and put back before every
+ * execution instead of being made again.
+ */
+import { COUNTER_SLOTS } from '../machine/counters.ts';
+import type { Memory } from '../machine/memory.ts';
+import { runToEnd } from '../machine/run.ts';
+import { type BugSwitches, NO_BUGS } from '../mmu/bug-switches.ts';
+import { DEFAULT_KERNEL } from '../mmu/generation.ts';
+import { configOf, vmOf } from '../script/machine.ts';
+import { IOCTL_THREAD, type ScriptStep, SHELL_THREAD, threadOf, vcpuThread } from '../script/script.ts';
+import { Vcpu } from '../vm/vcpu.ts';
+import { VcpuArea } from '../vm/vcpu-layout.ts';
+import { restoreVcpu, saveVcpu, type VcpuState } from '../vm/vcpu-state.ts';
+import { createVm, openVm, type Vm, type VmState } from '../vm/vm.ts';
+import { type VmConfig, vmConfig } from '../vm/vm-config.ts';
+import { VmLayout } from '../vm/vm-layout.ts';
+import { runOperation, type ScriptContext } from '../workloads/programs/script-operations.ts';
+import { GhostLog } from './ghost-log.ts';
+import type { Scenario } from './scenario.ts';
+import { stepRules } from './watch/rules.ts';
+import { ThreadWatch, Watch } from './watch/watch.ts';
+
+/** The thread that frees page-table pages after their grace period. */
+export const RCU_THREAD = 'rcu';
+
+/** What is made small, so that executions are short and memory is soon used again. */
+const SMALL: Partial<VmConfig> = {
+  tlbEntries: 8,
+  pwcEntries: 2,
+  pmlEntries: 4,
+  maxMemslots: 4,
+  hostPageTableLocks: 2,
+  frameGenerations: 3,
+  trackContents: true,
+};
+
+/** How a thread is disturbed: every n-th look at need_resched, every n-th allocation; 0: never. */
+interface Disturbance {
+  resched: number;
+  allocfail: number;
+  looks: number;
+  allocations: number;
+}
+
+export interface ScenarioThread {
+  readonly name: string;
+  readonly vm: Vm;
+  readonly counters: Float64Array;
+  readonly watch: ThreadWatch;
+  readonly disturbance: Disturbance;
+}
+
+/** What is put back before each execution, for one thread. */
+interface SavedThread {
+  readonly vm: VmState;
+  readonly counters: Float64Array;
+  readonly disturbance: Disturbance;
+}
+
+export class ScenarioMachine {
+  readonly scenario: Scenario;
+  readonly config: VmConfig;
+  readonly threads: ReadonlyMap<string, ScenarioThread>;
+  readonly vcpus: readonly Vcpu[];
+  readonly watch: Watch;
+  readonly ghost = new GhostLog();
+  readonly memory: Memory;
+  #saved: readonly SavedThread[] = [];
+  #savedVcpus: readonly VcpuState[] = [];
+  readonly #contexts: ReadonlyMap<string, ScriptContext>;
+
+  /** Words of the arena that the scenario needs. */
+  static words(scenario: Scenario): number {
+    return new VmLayout(scenarioConfig(scenario)).arenaWords;
+  }
+
+  /** Makes the VM in `memory`, all 0, and runs the steps before the explored one. */
+  constructor(scenario: Scenario, memory: Memory, bugs: BugSwitches = NO_BUGS) {
+    this.scenario = scenario;
+    this.memory = memory;
+    this.config = scenarioConfig(scenario);
+    const layout = createVm(memory, this.config);
+    this.watch = new Watch(stepRules(() => this.vcpus));
+    const names = threadNames(scenario);
+    const threads = new Map<string, ScenarioThread>();
+    for (const [id, name] of names.entries()) threads.set(name, this.#open(layout, id, name, bugs));
+    this.threads = threads;
+    this.vcpus = Array.from({ length: this.config.vcpus }, (_, id) => {
+      const { vm, watch } = threads.get(vcpuThread(id))!;
+      const area = new VcpuArea(vm.vcpuArea(id), this.config);
+      watch.vcpu = new Vcpu({ kvm: vm.kvm, id, area, contentWord: vm.contentWord, observer: this.watch, awaitRetries: true });
+      return watch.vcpu;
+    });
+    this.watch.vcpus = this.vcpus;
+    this.#contexts = new Map(names.map((name) => [name, this.#context(name)]));
+    for (const step of scenario.setup) this.runAlone(step);
+    this.#save();
+  }
+
+  #open(layout: VmLayout, threadId: number, threadName: string, bugs: BugSwitches): ScenarioThread {
+    const watch = new ThreadWatch(this.watch, threadId, threadName);
+    const counters = new Float64Array(COUNTER_SLOTS);
+    const disturbance: Disturbance = { resched: 0, allocfail: 0, looks: 0, allocations: 0 };
+    const environment = {
+      memory: this.memory,
+      now: () => 0,
+      needResched: () => disturbance.resched > 0 && ++disturbance.looks % disturbance.resched === 0,
+      failAllocation: () => disturbance.allocfail > 0 && ++disturbance.allocations % disturbance.allocfail === 0,
+      counters,
+      probe: watch,
+    };
+    const vm = openVm({ layout, threadId, threadName, environment, trace: watch, bugs });
+    watch.vm = vm;
+    vm.host.onPageDirty = (pfn) => watch.hostPageDirtied(pfn);
+    return { name: threadName, vm, counters, watch, disturbance };
+  }
+
+  #context(name: string): ScriptContext {
+    const { vm, disturbance } = this.thread(name);
+    return {
+      vm,
+      vcpu: (id) => this.vcpus[id],
+      regionsByAddress: this.config.memory.map((region) => region.name),
+      reclaimWalksTables: true,
+      disturb: (what, every) => {
+        disturbance[what] = every;
+      },
+    };
+  }
+
+  thread(name: string): ScenarioThread {
+    return this.threads.get(name)!;
+  }
+
+  context(name: string): ScriptContext {
+    return this.#contexts.get(name)!;
+  }
+
+  /** The handle of a thread that is always there. */
+  get vm(): Vm {
+    return this.thread(IOCTL_THREAD).vm;
+  }
+
+  /** Runs a step of one thread while nobody else runs, and returns what its operations said. */
+  runAlone(step: ScriptStep): string[] {
+    const said: string[] = [];
+    for (const { operations } of step.threads) {
+      for (const operation of operations) {
+        if (operation.op === 'vm' || operation.op === 'mem' || operation.op === 'sys') continue;
+        const context = this.context(threadOf(operation));
+        said.push(runToEnd(this.memory, runOperation(context, operation)));
+        this.ghost.after(this, operation, said.at(-1)!);
+      }
+    }
+    return said;
+  }
+
+  #save(): void {
+    this.ghost.save();
+    this.#saved = [...this.threads.values()].map(({ vm, counters, disturbance }) => ({
+      vm: vm.saveState(),
+      counters: counters.slice(),
+      disturbance: { ...disturbance },
+    }));
+    this.#savedVcpus = this.vcpus.map(saveVcpu);
+  }
+
+  /** Puts everything beside the arena back to where the explored step begins. */
+  restore(): void {
+    let i = 0;
+    for (const { vm, counters, disturbance } of this.threads.values()) {
+      const saved = this.#saved[i++];
+      vm.restoreState(saved.vm);
+      counters.set(saved.counters);
+      disturbance.resched = saved.disturbance.resched;
+      disturbance.allocfail = saved.disturbance.allocfail;
+      disturbance.looks = saved.disturbance.looks;
+      disturbance.allocations = saved.disturbance.allocations;
+    }
+    for (let v = 0; v < this.vcpus.length; v++) restoreVcpu(this.vcpus[v], this.#savedVcpus[v]);
+    this.ghost.restore();
+    this.watch.reset();
+    this.watch.on = true;
+  }
+}
+
+/** User space, the vCPUs, whoever else the script names, and the RCU worker; the shell where it is used. */
+function threadNames({ script, explored }: Scenario): readonly string[] {
+  const names = new Set([IOCTL_THREAD]);
+  for (let id = 0; id < vmOf(script).vcpus; id++) names.add(vcpuThread(id));
+  for (const { name } of explored.threads) names.add(name);
+  const operations = script.phases.flatMap((phase) => phase.operations);
+  if (operations.some((operation) => threadOf(operation) === SHELL_THREAD)) names.add(SHELL_THREAD);
+  names.add(RCU_THREAD);
+  return [...names];
+}
+
+/** The VM that the script describes, with everything small that the script says nothing about. */
+export function scenarioConfig(scenario: Scenario): VmConfig {
+  const { script } = scenario;
+  const vm = vmOf(script);
+  const threads = threadNames(scenario).length;
+  const host = { kernel: DEFAULT_KERNEL, flushOnEntry: false, needbreak: true };
+  const asked = configOf(script, { ...vm, pages: vm.pages ?? 48 }, threads, host);
+  // One more than a fault may need, so that a cache that was filled once lasts for a few faults.
+  return vmConfig({ ...asked, ...SMALL, pageCache: vm.levels + 4 });
+}

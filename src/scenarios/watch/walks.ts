@@ -1,0 +1,117 @@
+/**
+ * Rule: walks get on. Between two yields of one walk the goal moves, so a walk over n entries restarts at most n times; a walk
+ * that may yield looks whether it should at least once for every few entries, and changes one table at most in between; an
+ * SPTE stays frozen no longer than its own change takes. These are the latency bugs: nothing breaks but time.
+ */
+import { MmuCounter } from '../../mmu/counters.ts';
+import { Site } from '../../mmu/site.ts';
+import { breakRule, type StepRule, type WatchedThread } from './step-rule.ts';
+
+/** Entries that a walk may pass between two looks: stepping down or up passes a few. */
+const STEPS_BETWEEN_LOOKS = 6;
+
+/** Where mmu_lock is taken for walks that may yield. */
+const YIELDING: ReadonlySet<number> = new Set([
+  Site.kvm_zap_gfn_range,
+  Site.kvm_tdp_mmu_zap_invalidated_roots,
+  Site.kvm_mmu_slot_remove_write_access,
+  Site.kvm_mmu_slot_leaf_clear_dirty,
+  Site.kvm_tdp_mmu_try_split_huge_pages,
+  Site.kvm_mmu_zap_collapsible_sptes,
+  Site.kvm_mmu_notifier_invalidate_range_start,
+]);
+
+class Progress {
+  restarts = 0;
+  /** iter_steps and SPTE changes when the walk last looked whether to yield. */
+  steps = 0;
+  looks = 0;
+  changes = 0;
+  /** Changes since an SPTE was frozen, -1 while none is. */
+  frozenChanges = -1;
+  yielding = false;
+}
+
+export class Walks implements StepRule {
+  readonly name = 'walks';
+  readonly #threads: Progress[] = [];
+
+  reset(): void {
+    this.#threads.length = 0;
+  }
+
+  #of(thread: WatchedThread): Progress {
+    return (this.#threads[thread.id] ??= new Progress());
+  }
+
+  mmuLocked(thread: WatchedThread, _mode: number, site: number): void {
+    const progress = this.#of(thread);
+    // After a yield the lock is taken at another site, by the same walk.
+    if (site !== Site.tdp_mmu_iter_cond_resched) progress.yielding = YIELDING.has(site);
+    this.#look(thread, progress);
+  }
+
+  walkStarted(thread: WatchedThread): void {
+    const progress = this.#of(thread);
+    progress.restarts = -1;
+    this.#look(thread, progress);
+  }
+
+  walkRestarted(thread: WatchedThread): void {
+    const progress = this.#of(thread);
+    const { geometry } = thread.vm.kvm;
+    // As many entries as a walk of this size can be at, with all tables there are.
+    const most = geometry.entries * thread.vm.config.tablePages;
+    const gfns = Math.min(most, geometry.maxGfn);
+    if (++progress.restarts > gfns) {
+      breakRule('walk-without-progress', `a walk of ${thread.name} has yielded ${progress.restarts} times`);
+    }
+  }
+
+  step(thread: WatchedThread): void {
+    const progress = this.#threads[thread.id];
+    if (progress !== undefined && progress.yielding && thread.mmuLockSite >= 0) this.#check(thread, progress);
+  }
+
+  spteChanged(thread: WatchedThread): void {
+    const progress = this.#of(thread);
+    progress.changes++;
+    if (progress.frozenChanges >= 0) progress.frozenChanges++;
+    const { kvm } = thread.vm;
+    const fine = kvm.generation.rootZapPasses.length > 2;
+    if (progress.yielding && fine && progress.changes > kvm.geometry.entries + 1) {
+      breakRule('long-removal', `${thread.name} changes ${progress.changes} SPTEs without a look whether others wait`);
+    }
+    if (kvm.generation.bookkeepingAfterFrozen && progress.frozenChanges > 1) {
+      breakRule('frozen-too-long', `${thread.name} takes a table apart while the SPTE that linked it is still frozen`);
+    }
+  }
+
+  frozen(thread: WatchedThread): void {
+    this.#of(thread).frozenChanges = 0;
+  }
+
+  thawed(thread: WatchedThread): void {
+    this.#of(thread).frozenChanges = -1;
+  }
+
+  /** Looks at how far the walk went since its last look, and notes whether it has looked again. */
+  #check(thread: WatchedThread, progress: Progress): void {
+    if (!progress.yielding) return;
+    const { counters } = thread.vm.kvm;
+    const steps = counters[MmuCounter.iter_steps];
+    if (counters[MmuCounter.resched_tests] !== progress.looks) {
+      this.#look(thread, progress);
+    } else if (steps - progress.steps > STEPS_BETWEEN_LOOKS) {
+      const passed = steps - progress.steps;
+      breakRule('no-yield-test', `${thread.name} passes ${passed} SPTEs without a look whether somebody waits for mmu_lock`);
+    }
+  }
+
+  #look(thread: WatchedThread, progress: Progress): void {
+    const { counters } = thread.vm.kvm;
+    progress.looks = counters[MmuCounter.resched_tests];
+    progress.steps = counters[MmuCounter.iter_steps];
+    progress.changes = 0;
+  }
+}
