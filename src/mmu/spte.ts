@@ -250,7 +250,7 @@ export class SpteLayout {
       lo |= this.accessed.lo;
       hi |= this.accessed.hi;
     }
-    const exec = (m.access & Access.exec) !== 0 && !(this.features.nxHugePages && m.level > PG_LEVEL_4K);
+    const exec = (m.access & Access.exec) !== 0 && !(m.level > PG_LEVEL_4K && this.features.nxHugePages);
     const rights = exec ? format.executable : format.noExecute;
     lo |= rights.lo;
     hi |= rights.hi;
