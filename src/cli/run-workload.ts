@@ -11,6 +11,7 @@ import type { StateOptions } from '../oracles/quiescent-state.ts';
 import type { Examination, RunOutcome } from '../report/outcome.ts';
 import type { Vm } from '../vm/vm.ts';
 import { Control } from '../workloads/programs/control.ts';
+import { SentPages, sentVersion } from '../workloads/programs/vmm.ts';
 import type { RunSettings } from '../workloads/run-settings.ts';
 import { formatSize } from '../workloads/size.ts';
 import { UsageError } from '../workloads/usage-error.ts';
@@ -62,7 +63,8 @@ export async function runWorkload(request: RunRequest): Promise<RunOutcome> {
   const { measurement } = result;
   if (result.complete && !examiner.foundAny) {
     surroundings.progress(`${title}: looking at the whole state`);
-    examiner.examine('end', result.vm, { counter: counterOf(measurement.counters) });
+    const sent = sentOf(prepared, result.vm, new Control(result.memory, result.control));
+    examiner.examine('end', result.vm, { counter: counterOf(measurement.counters), sent });
     surroundings.progress('');
   }
   const timeOver = common.durationMs > 0 && result.elapsedNs >= common.durationMs * 1e6;
@@ -88,6 +90,13 @@ function checkSize({ plan }: PreparedPlan): void {
       `a guest of this size needs ${formatSize(Math.ceil(arenaWords / 2 ** 28) * 2 ** 30)} of page tables; at most 8G can be had`,
     );
   }
+}
+
+/** What the VMM has sent of each page, where the workload's does. */
+function sentOf({ sentAt }: PreparedPlan, vm: Vm, control: Control): StateOptions['sent'] {
+  if (sentAt === undefined) return undefined;
+  const sent = new SentPages(control, vm, sentAt);
+  return (slot, gfn) => sentVersion(vm, sent, slot, gfn);
 }
 
 /** Sums of counters by index, from those by name. */

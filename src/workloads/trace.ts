@@ -99,7 +99,12 @@ export const trace: Workload = {
       threads: crew(recording.vcpus, { vcpu: 'trace-vcpu', ioctl: 'trace-ioctl' }),
       controlWords: CONTROL_WORDS + scriptWords(events.length, operands.length) + (trackContents ? pages : 0),
     };
-    return { plan, prepare: (control) => writeScript(control, events, operands), notes: notesOf(file, recording, replay) };
+    return {
+      plan,
+      prepare: (control) => writeScript(control, events, operands),
+      ...(trackContents ? { sentAt: scriptWords(events.length, operands.length) } : {}),
+      notes: notesOf(file, recording, replay),
+    };
   },
   lines: traceLines,
 };

@@ -51,6 +51,8 @@ export interface PreparedPlan {
   readonly plan: WorkloadPlan;
   /** Fills the workload's data; nobody else runs. */
   readonly prepare?: (control: Control, memory: Memory) => void;
+  /** Where in the control block's data the versions of sent pages begin (`SentPages`), if the contents of pages are tracked. */
+  readonly sentAt?: number;
   /** Lines about the input, printed before the results. */
   readonly notes: readonly string[];
 }

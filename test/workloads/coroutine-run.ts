@@ -5,10 +5,12 @@ import { PlainMemory } from '../../src/machine/plain-memory.ts';
 import { runTogether, seededPick } from '../../src/machine/run.ts';
 import type { BugSwitches } from '../../src/mmu/bug-switches.ts';
 import { checkVm } from '../../src/oracles/index.ts';
+import type { StateOptions } from '../../src/oracles/quiescent-state.ts';
 import { createVm, openVm, type Vm } from '../../src/vm/vm.ts';
 import { parseOptions } from '../../src/workloads/option.ts';
 import { Control } from '../../src/workloads/programs/control.ts';
 import { runProgram } from '../../src/workloads/programs/index.ts';
+import { SentPages, sentVersion } from '../../src/workloads/programs/vmm.ts';
 import { runSettings } from '../../src/workloads/run-settings.ts';
 import type { PreparedPlan, Workload } from '../../src/workloads/workload.ts';
 
@@ -40,7 +42,7 @@ export async function prepare(
   return workload.plan(parseOptions(workload.options, given), runSettings({}, options.sets ?? []), options.operand);
 }
 
-export function runPrepared({ plan, prepare: fill }: PreparedPlan, options: CoroutineOptions = {}): CoroutineRun {
+export function runPrepared({ plan, prepare: fill, sentAt }: PreparedPlan, options: CoroutineOptions = {}): CoroutineRun {
   const layout = layoutPlan(plan, plan.controlWords);
   const memory = new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * layout.arenaWords)));
   createVm(memory, layout.config);
@@ -68,13 +70,15 @@ export function runPrepared({ plan, prepare: fill }: PreparedPlan, options: Coro
   );
   runTogether(memory, tasks, seededPick(options.seed ?? 1), { maxSteps: 50_000_000 });
   const vm = open(layout.coordinatorId, 'coordinator');
+  const pages = sentAt === undefined ? null : new SentPages(new Control(memory, layout.control), vm, sentAt);
+  const sent: StateOptions['sent'] = pages === null ? undefined : (slot, gfn) => sentVersion(vm, pages, slot, gfn);
   const counter = (index: number): number => counters.reduce((sum, all) => sum + all[index], 0);
   return {
     vm,
     phases,
     counter,
     violations: () =>
-      checkVm(vm, { counter }).flatMap(({ violations }) => violations.map(({ rule, message }) => `${rule}: ${message}`)),
+      checkVm(vm, { counter, sent }).flatMap(({ violations }) => violations.map(({ rule, message }) => `${rule}: ${message}`)),
   };
 }
 

@@ -192,3 +192,9 @@ it('a strict replay takes the faults that were recorded', async () => {
   const { faults } = await readRecording(excerpt('dlperf_2m_v4_eagerN'));
   expect(counter(MmuCounter.pf_taken)).toBe(faults);
 });
+
+it('a replayed migration notices writes that it would lose', async () => {
+  const bugs = { 'harvest-without-flush-before-return': true };
+  const { violations } = await run(trace, { order: 'strict' }, { operand: excerpt('nested_migrate_thp'), bugs });
+  expect(violations().filter((text) => text.startsWith('lost-write: ')).length).toBeGreaterThan(0);
+});

@@ -5,12 +5,13 @@
 import { Cost } from '../../machine/cost.ts';
 import { InvariantError } from '../../machine/invariant.ts';
 import { own, read, spend, type Task } from '../../machine/point.ts';
+import type { Pfn } from '../../mmu/level.ts';
 import type { Memslot } from '../../mmu/memslot.ts';
 import { clearDirtyLog, getDirtyLog } from '../../vm/dirty-log.ts';
 import { errnoName } from '../../vm/errno.ts';
 import { FREE_FRAME } from '../../vm/frames.ts';
 import { isPresent, isZeroPage } from '../../vm/host-pte.ts';
-import { readHostPte } from '../../vm/host-space.ts';
+import { lockedPte, readHostPte } from '../../vm/host-space.ts';
 import { setUserMemoryRegion, type UserMemoryRegion } from '../../vm/set-memory-region.ts';
 import type { Vm } from '../../vm/vm.ts';
 import type { WorkloadOptions } from '../workload.ts';
@@ -77,6 +78,18 @@ function* versionOf(vm: Vm, regionIndex: number, page: number): Task<number> {
   if (!isPresent(pte) || isZeroPage(pte)) return 0;
   const version = vm.memory.load32(yield read(vm.space.frames.contentWord(vm.space.pfn(region, page, pte))));
   return version === FREE_FRAME ? 0 : version;
+}
+
+/**
+ * What was sent of a guest page, for oracles over a state at rest: the frame that it has now, and the version that was sent.
+ * Nothing where the page was never sent. Only for hosts that drop no pages: a page that comes back begins at version 0.
+ */
+export function sentVersion(vm: Vm, sent: SentPages, slot: Memslot, gfn: number): { pfn: Pfn; version: number } | undefined {
+  const region = vm.space.regions[slot.region];
+  const page = slot.regionPage + gfn - slot.baseGfn;
+  const version = sent.get(slot.region, page);
+  const pte = lockedPte(vm.space, region, page);
+  return version === 0 || !isPresent(pte) ? undefined : { pfn: vm.space.pfn(region, page, pte), version };
 }
 
 /** Sends the pages of `slot` that `bitmap` names. Returns how many. */
