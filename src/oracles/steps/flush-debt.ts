@@ -1,0 +1,150 @@
+/**
+ * Step oracle: whoever takes a translation, or a right, away flushes the TLBs in time. What counts is the rule, not whether a
+ * processor has the translation in this very execution:
+ * - a leaf that is zapped in a valid root, and MMU-writable that is cleared for write tracking: before mmu_lock is released;
+ * - a table that is removed from a valid root: before the RCU section ends, too;
+ * - a frozen SPTE: before it is replaced, and nobody may map its range anew before that;
+ * - W or D cleared for the dirty log: before slots_lock is released, that is, before the ioctl returns.
+ * Nobody owes a flush for an invalid root, for a VM without vCPUs that run (zap_all), for aging, or for splitting a page.
+ */
+import { LockNumber } from '../../machine/lock-number.ts';
+import { own } from '../../machine/point.ts';
+import { any64 } from '../../machine/word64.ts';
+import { type Level, PG_LEVEL_4K } from '../../mmu/level.ts';
+import { isLastSpte, isShadowPresent, isWritable, type Spte, spteAdEnabled, sptePfn, spteToChildPage } from '../../mmu/spte.ts';
+import { hex } from '../oracle.ts';
+import type { SpteStep, StepOracle } from '../step-oracle.ts';
+import { type StepWorld, TableStatus, type ThreadView } from '../step-world.ts';
+
+export type DebtKind = 'leaf' | 'table' | 'protection' | 'log';
+
+export interface Debt {
+  readonly kind: DebtKind;
+  readonly thread: number;
+  readonly root: number;
+  readonly gfn: number;
+  readonly end: number;
+  readonly sptep: number;
+}
+
+/** The flushes that are owed; shared with the oracle of guest translations. */
+export class FlushDebts {
+  open: Debt[] = [];
+  /** What each thread's flush under way will pay: all that was open when it began. */
+  readonly covered = new Map<number, readonly Debt[]>();
+
+  reset(): void {
+    this.open = [];
+    this.covered.clear();
+  }
+
+  /** Whether a flush of `gfn` below `root` is owed. */
+  owes(root: number, gfn: number): boolean {
+    return this.open.some((debt) => debt.root === root && gfn >= debt.gfn && gfn < debt.end);
+  }
+}
+
+const WHAT: Readonly<Record<DebtKind, string>> = {
+  leaf: 'the leaf that it zapped',
+  table: 'the table that it removed',
+  protection: 'the write access that it took for good',
+  log: 'the SPTE that it cleaned for the dirty log',
+};
+
+export function flushDebtOracle(debts: FlushDebts = new FlushDebts()): StepOracle {
+  const check = (world: StepWorld, thread: ThreadView, kinds: readonly DebtKind[], when: string): void => {
+    const debt = debts.open.find((d) => d.thread === thread.id && kinds.includes(d.kind));
+    if (debt === undefined) return;
+    const where = { thread: thread.id, gfn: debt.gfn, word: debt.sptep, root: debt.root };
+    const message = `${thread.name} ${when} and owes a flush for ${WHAT[debt.kind]} at gfn ${hex(debt.gfn)}`;
+    world.fail(oracle, 'flush-owed', where, message);
+  };
+  const oracle: StepOracle = {
+    name: 'flush-debt',
+    help: 'TLBs are flushed before the deadline of each change, and before anything else is mapped',
+    start() {
+      debts.reset();
+    },
+    spte(world, step) {
+      if (step.table.status !== TableStatus.linked) return;
+      checkInstall(world, oracle, debts, step);
+      const kind = debtOf(world, step);
+      if (kind === null) return;
+      const { thread, gfn, level, sptep, table } = step;
+      debts.open.push({ kind, thread: thread.id, root: table.root, gfn, end: gfn + world.kvm.geometry.span(level), sptep });
+    },
+    flushBegun(_world, thread) {
+      debts.covered.set(thread.id, [...debts.open]);
+    },
+    flushDone(_world, thread) {
+      const paid = debts.covered.get(thread.id);
+      if (paid !== undefined && paid.length > 0) debts.open = debts.open.filter((debt) => !paid.includes(debt));
+      debts.covered.delete(thread.id);
+    },
+    rcuLeft(world, thread) {
+      if (debts.open.length > 0) check(world, thread, ['table'], 'leaves its RCU section');
+    },
+    lockReleased(world, thread, lock) {
+      if (debts.open.length === 0) return;
+      if (lock === LockNumber.mmuLock) check(world, thread, ['leaf', 'table', 'protection'], 'releases mmu_lock');
+      if (lock === LockNumber.slotsLock) check(world, thread, ['log'], 'releases slots_lock');
+    },
+  };
+  return oracle;
+}
+
+/** A frozen SPTE that goes, and a leaf that comes, while a flush of what was there before is still owed. */
+function checkInstall(world: StepWorld, oracle: StepOracle, debts: FlushDebts, step: SpteStep): void {
+  if (debts.open.length === 0) return;
+  const { thread, gfn, level, old, next, sptep, table } = step;
+  const where = { thread: thread.id, gfn, level, word: sptep, root: table.root };
+  const frozen = world.kvm.spte.isFrozen(old);
+  if (frozen && debts.open.some((debt) => debt.sptep === sptep)) {
+    world.fail(
+      oracle,
+      'thawed-before-flush',
+      where,
+      `${thread.name} replaces the frozen SPTE of gfn ${hex(gfn)} before the flush`,
+    );
+  }
+  if (isShadowPresent(old) || !isShadowPresent(next) || !isLastSpte(next, level)) return;
+  const end = gfn + world.kvm.geometry.span(level);
+  const owed = debts.open.find((d) => d.kind !== 'log' && d.root === table.root && d.gfn < end && gfn < d.end);
+  if (owed === undefined) return;
+  const who = world.threads[owed.thread].name;
+  const message = `${thread.name} maps gfn ${hex(gfn)} anew, but ${who} has not flushed ${WHAT[owed.kind]} there yet`;
+  world.fail(oracle, 'mapped-before-flush', where, message);
+}
+
+/** What a change owes, or null. */
+function debtOf(world: StepWorld, { thread, gfn, level, old, next, table }: SpteStep): DebtKind | null {
+  if (!isShadowPresent(old) || thread.operation === 'zap_all' || world.isInvalid(table.root)) return null;
+  const { spte: format } = world.kvm;
+  const stays = isShadowPresent(next);
+  if (!isLastSpte(old, level)) return stays && !isLastSpte(next, level) ? null : 'table';
+  if (!stays) return 'leaf';
+  if (!isLastSpte(next, level)) return isSplit(world, old, level, spteToChildPage(next)) ? null : 'leaf';
+  if (sptePfn(next) !== sptePfn(old)) return 'leaf';
+  if (format.isAccessTracked(next)) return null;
+  if (format.isExecutable(old) && !format.isExecutable(next)) return 'leaf';
+  if (format.isMmuWritable(old) && !format.isMmuWritable(next)) {
+    // Huge pages lose it for the dirty log, where the ioctl flushes; a page that becomes write-tracked loses it for good.
+    return thread.protectLevel === PG_LEVEL_4K && gfn >= 0 ? 'protection' : 'log';
+  }
+  const lostWrite = isWritable(old) && !isWritable(next);
+  const lostDirty = spteAdEnabled(old) && any64(old, format.dirty) && !any64(next, format.dirty);
+  return lostWrite || lostDirty ? 'log' : null;
+}
+
+/** Whether the table maps what the huge page mapped, with no fewer rights: what splitting makes. */
+function isSplit(world: StepWorld, huge: Spte, level: Level, page: number): boolean {
+  const { geometry, pages, spte: format } = world.kvm;
+  const span = geometry.span(level - 1);
+  for (let i = 0; i < geometry.entries; i++) {
+    const child = world.memory.load64(own(pages.sptep(page, i)));
+    if (!isShadowPresent(child) || !isLastSpte(child, level - 1) || sptePfn(child) !== sptePfn(huge) + i * span) return false;
+    if (isWritable(huge) && !isWritable(child)) return false;
+    if (format.isExecutable(huge) && !format.isExecutable(child)) return false;
+  }
+  return true;
+}

@@ -1,0 +1,78 @@
+/**
+ * Step oracle: an SPTE is changed by those who may, in the way in which they may.
+ *
+ * The processor adds A and D. A fast page fault gives W back or restores an access-tracked SPTE, by an exchange, inside an RCU
+ * section. All others hold mmu_lock: for read they exchange, and leave a frozen SPTE to the one who froze it, who alone may
+ * store over it; for write they store, but exchange what the processor or a fast page fault may change under their hands.
+ */
+import { LockNumber } from '../../machine/lock-number.ts';
+import { StepKind } from '../../machine/point.ts';
+import { Held } from '../../machine/thread.ts';
+import { andNot64, equal64, or64 } from '../../machine/word64.ts';
+import type { Kvm } from '../../mmu/kvm.ts';
+import { isShadowPresentLeaf, type Spte, WRITABLE_BIT } from '../../mmu/spte.ts';
+import { hex } from '../oracle.ts';
+import type { SpteStep, StepOracle } from '../step-oracle.ts';
+import { type StepWorld, TableStatus } from '../step-world.ts';
+
+export function spteRightsOracle(): StepOracle {
+  /** The thread that froze each frozen SPTE. */
+  const freezers = new Map<number, number>();
+  const oracle: StepOracle = {
+    name: 'spte-rights',
+    help: 'SPTEs are changed under the right lock, atomically where others may change them, and frozen ones by their owner',
+    start() {
+      freezers.clear();
+    },
+    spte(world, step) {
+      if (step.table.status === TableStatus.private || step.table.status === TableStatus.free) return;
+      if (!isByHardware(world, step) && !isFastFault(world, step)) checkLocked(world, oracle, step, freezers);
+      if (world.kvm.spte.isFrozen(step.next)) freezers.set(step.sptep, step.thread.id);
+      else freezers.delete(step.sptep);
+    },
+  };
+  return oracle;
+}
+
+function isByHardware(world: StepWorld, { thread, kind, old, next }: SpteStep): boolean {
+  const { spte } = world.kvm;
+  if (kind !== StepKind.Rmw || !world.vcpuInGuest(thread.vcpu)) return false;
+  const bits = or64(spte.accessed, spte.dirty);
+  return equal64(andNot64(next, bits), andNot64(old, bits)) && equal64(or64(old, next), next);
+}
+
+/** Whether the change is one that fast_page_fault makes: W where it may be, or what aging took. */
+function isFastFault(world: StepWorld, step: SpteStep): boolean {
+  const { thread, kind, level, old, next } = step;
+  if (kind !== StepKind.Rmw || thread.held[LockNumber.mmuLock] !== Held.no || !thread.inRcu || thread.vcpu < 0) return false;
+  if (!isShadowPresentLeaf(old, level) || !isShadowPresentLeaf(next, level)) return false;
+  const { spte } = world.kvm;
+  const restored: Spte = spte.isAccessTracked(old) ? spte.restoreAccessTrack(old) : old;
+  if (equal64(next, restored)) return true;
+  return spte.isMmuWritable(old) && equal64(next, or64(restored, WRITABLE_BIT));
+}
+
+function checkLocked(world: StepWorld, oracle: StepOracle, step: SpteStep, freezers: ReadonlyMap<number, number>): void {
+  const { thread, kind, sptep, page, gfn, level, old, next } = step;
+  const { spte: format } = world.kvm;
+  const where = { thread: thread.id, word: sptep, page, gfn, level };
+  const change = `${thread.name} changes the SPTE of gfn ${hex(gfn)}, level ${level}, from ${old} to ${next}`;
+  const held = thread.held[LockNumber.mmuLock];
+  if (held === Held.no) world.fail(oracle, 'spte-without-lock', where, `${change} without mmu_lock`);
+  const frozenBy = freezers.get(sptep);
+  if (format.isFrozen(old) && frozenBy !== thread.id) {
+    const who = frozenBy === undefined ? 'an unknown thread' : world.threads[frozenBy].name;
+    world.fail(oracle, 'frozen-by-another', where, `${change}, which ${who} froze`);
+  }
+  if (kind !== StepKind.Write) return;
+  if (held === Held.read && !format.isFrozen(old)) {
+    world.fail(oracle, 'plain-store-shared', where, `${change} by a plain store, with mmu_lock held for read`);
+  }
+  if (held === Held.write && losesChanges(world.kvm, old, level)) {
+    world.fail(oracle, 'plain-store-volatile', where, `${change} by a plain store, over bits that change without mmu_lock`);
+  }
+}
+
+function losesChanges(kvm: Kvm, old: Spte, level: number): boolean {
+  return kvm.generation.exchangeVolatile && isShadowPresentLeaf(old, level) && kvm.spte.isVolatile(old);
+}

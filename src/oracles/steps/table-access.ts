@@ -1,0 +1,32 @@
+/**
+ * Step oracle: nobody touches a page table that may be freed under its feet. A table that was freed, or freed and handed out
+ * again, is nobody's but its owner's; a linked or removed one is looked at inside an RCU read-side section or under mmu_lock
+ * held for write, or by a processor in the guest, for which the flush that precedes the grace period waits.
+ */
+import { LockNumber } from '../../machine/lock-number.ts';
+import { Held } from '../../machine/thread.ts';
+import { hex } from '../oracle.ts';
+import type { StepOracle } from '../step-oracle.ts';
+import { TableStatus } from '../step-world.ts';
+
+export function tableAccessOracle(): StepOracle {
+  return {
+    name: 'table-access',
+    help: 'page tables are read and written only by those for whom they cannot be freed',
+    tableAccess(world, thread, _kind, page, sptep) {
+      const { status, owner } = world.tables[page];
+      const where = { thread: thread.id, page, word: sptep };
+      if (status === TableStatus.free) {
+        world.fail(this, 'use-after-free', where, `${thread.name} accesses page-table page ${page}, which was freed`);
+      }
+      if (status === TableStatus.private) {
+        if (owner < 0 || owner === thread.id) return;
+        const whose = world.threads[owner].name;
+        world.fail(this, 'use-after-free', where, `${thread.name} accesses page-table page ${page}, which ${whose} has in hand`);
+      }
+      if (thread.inRcu || thread.held[LockNumber.mmuLock] === Held.write || world.vcpuInGuest(thread.vcpu)) return;
+      const what = `page-table page ${page} (gfn ${hex(world.tables[page].gfn)})`;
+      world.fail(this, 'table-without-rcu', where, `${thread.name} walks ${what} outside any RCU read-side section`);
+    },
+  };
+}
