@@ -8,7 +8,8 @@
  *   dist/workers-perturbed/   the same, with scheduling points that delay at random
  *   dist/bench/NAME.js        bench/NAME.ts, coroutines kept
  *
- * The first line of a worker or a benchmark may choose otherwise: `// coroutines` keeps them, `// erased` erases them.
+ * The first line of a worker or a benchmark may choose otherwise: `// coroutines` keeps them, `// erased` erases them, and
+ * `// inline` keeps them, but asks the engine at each point whether they must be suspended.
  * Entries that do not exist are left out.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -50,9 +51,11 @@ function jobs() {
     job('coroutines', '', Object.fromEntries(named)),
     job('direct', 'workers', workers.erased),
     job('coroutines', 'workers', workers.coroutines),
+    job('inline', 'workers', workers.inline),
     job('perturbed', 'workers-perturbed', perturbed),
     job('coroutines', 'bench', bench.coroutines),
     job('direct', 'bench', bench.erased),
+    job('inline', 'bench', bench.inline),
   ].filter(({ entries }) => Object.keys(entries).length > 0);
 }
 
@@ -63,13 +66,13 @@ function jobs() {
  * @param {'coroutines' | 'erased'} standard what holds for an entry that asks for nothing
  */
 function entriesOf(folder, standard) {
-  /** @type {Record<'coroutines' | 'erased', Record<string, string>>} */
-  const entries = { coroutines: {}, erased: {} };
+  /** @type {Record<'coroutines' | 'erased' | 'inline', Record<string, string>>} */
+  const entries = { coroutines: {}, erased: {}, inline: {} };
   const full = path.join(ROOT, folder);
   for (const name of existsSync(full) ? readdirSync(full).sort() : []) {
     if (!name.endsWith('.ts') || name.endsWith('.d.ts')) continue;
-    const asked = /^\/\/ (coroutines|erased)$/m.exec(readFileSync(path.join(full, name), 'utf8').split('\n', 1)[0])?.[1];
-    const form = /** @type {'coroutines' | 'erased' | undefined} */ (asked) ?? standard;
+    const asked = /^\/\/ (coroutines|erased|inline)$/m.exec(readFileSync(path.join(full, name), 'utf8').split('\n', 1)[0])?.[1];
+    const form = /** @type {keyof typeof entries | undefined} */ (asked) ?? standard;
     entries[form][path.basename(name, '.ts')] = path.join(folder, name);
   }
   return entries;

@@ -19,6 +19,7 @@ export const SINGLE_SOURCE_ROOTS = ['src/machine/', 'src/mmu/', 'src/shadow/', '
 export const FLAVOURS = {
   direct: 'src/machine/point.direct.ts',
   perturbed: 'src/machine/point.perturbed.ts',
+  inline: 'src/machine/point.inline.ts',
 };
 
 /** The module that describes scheduling points. */
@@ -105,6 +106,35 @@ export function erase(code, file, program = parse(code, file), { bugs = true } =
   return { code: out.toString(), map: out.generateMap({ source: file, includeContent: true, hires: 'boundary' }) };
 }
 
+/** The variable that holds a point's answer. */
+const ANSWER = '$answer';
+
+/**
+ * Lets the coroutines of one module ask at each point whether they must be suspended: `yield POINT` becomes
+ * `(($answer = POINT) < 0 ? yield $answer : $answer)`. Delegation stays as it is.
+ *
+ * @param {string} code TypeScript source
+ * @param {string} file its name, for messages and the source map
+ * @param {Node} [program] its syntax tree; parsed here if absent
+ * @returns {Erased | null} null if there is no point
+ */
+export function inlinePoints(code, file, program = parse(code, file)) {
+  const out = new MagicString(code, { filename: file });
+  /** @type {(node: Node) => void} */
+  const visit = (node) => {
+    if (node.type === 'YieldExpression' && !node.delegate) {
+      if (!node.argument) throw new EraseError(file, code, node.start, '`yield` without an argument announces nothing');
+      out.overwrite(node.start, node.argument.start, `((${ANSWER} = `);
+      out.appendLeft(node.argument.end, `) < 0 ? yield ${ANSWER} : ${ANSWER})`);
+    }
+    for (const child of childrenOf(node)) visit(child);
+  };
+  visit(program);
+  if (!out.hasChanged()) return null;
+  out.append(`\nlet ${ANSWER} = 0;\n`);
+  return { code: out.toString(), map: out.generateMap({ source: file, includeContent: true, hires: 'boundary' }) };
+}
+
 /**
  * The rolldown plugin.
  *
@@ -120,7 +150,7 @@ export function erasePlugin({ root, flavour }) {
   return {
     name: 'erase-coroutines',
     resolveId: {
-      filter: { id: /(?:^|\/)point(?:\.direct|\.perturbed)?\.ts$/ },
+      filter: { id: /(?:^|\/)point(?:\.direct|\.perturbed|\.inline)?\.ts$/ },
       async handler(id, importer) {
         // The replacements share types and constants with what they replace: they see it as it is.
         if (!importer || replacements.has(importer)) return null;
@@ -133,7 +163,9 @@ export function erasePlugin({ root, flavour }) {
       handler(code, id) {
         if (!roots.some((folder) => id.startsWith(folder))) return null;
         const program = /** @type {Node} */ (/** @type {unknown} */ (this.parse(code, { lang: 'ts', preserveParens: true })));
-        const erased = erase(code, path.relative(root, id), program, { bugs: flavour === 'perturbed' });
+        const name = path.relative(root, id);
+        const erased =
+          flavour === 'inline' ? inlinePoints(code, name, program) : erase(code, name, program, { bugs: flavour === 'perturbed' });
         return erased && { code: erased.code, map: erased.map.toString() };
       },
     },

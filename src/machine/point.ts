@@ -49,6 +49,19 @@ export const StepKind = {
 
 export type StepKind = (typeof StepKind)[keyof typeof StepKind];
 
+/** An engine that may grant a step before its coroutine is suspended: see `point.inline.ts`. */
+export interface PointTaker {
+  /** The address where the access is granted at once, or `-1 - step`. */
+  take(a: Address, kind: StepKind): Step;
+  /** Charges the work in {@link operands}: 0 where it is done, or `-1 - step`. */
+  spend(): Step;
+}
+
+/**
+ * Offers to grant steps before coroutines are suspended. Returns whether the points of this build ask: these do not.
+ */
+export const bindTaker = (_taker: PointTaker | null): boolean => false;
+
 /** The operands of the step announced last that do not fit into its number. */
 export const operands = { expected: 0, count: 0, cost: 0 };
 

@@ -57,7 +57,7 @@ export interface VirtualTask {
 }
 
 export interface RunLimits {
-  /** No step begins after this virtual time, in nanoseconds. */
+  /** No step begins after this virtual time, in nanoseconds, but for those that nobody else can tell. */
   readonly untilNs?: number;
   /** At most about this many steps are granted in this call. */
   readonly stepsMax?: number;
@@ -194,6 +194,7 @@ export class VirtualEngine {
     const until = limits.untilNs === undefined ? TIME_MAX_PS : toPs(limits.untilNs);
     const stepsEnd = this.steps + (limits.stepsMax ?? Number.POSITIVE_INFINITY);
     const { tasks, queue, labels, memory } = this.#works;
+    this.#stepper.begin();
     try {
       for (;;) {
         const stop = this.#stepper.advance(until, stepsEnd - this.steps);
@@ -207,6 +208,7 @@ export class VirtualEngine {
       this.#failure = { status: 'failed', task: tasks.names[queue.items[0]], error };
       return this.#failure;
     } finally {
+      this.#stepper.end();
       memory.cpu = -1;
     }
   }

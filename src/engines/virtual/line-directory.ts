@@ -34,6 +34,8 @@ class LineChunk {
   readonly entries = new Int32Array(4 * CHUNK_LINES);
   /** Until when each line is on its way, in picoseconds. */
   readonly busy = new Float64Array(CHUNK_LINES);
+  /** 1: CPUs have taken the line from one another since it was last cleared. */
+  readonly traded = new Uint8Array(CHUNK_LINES);
   /** Time of each line's transfers between CPUs, queueing included; made when there is some. */
   stalls: Float64Array | null = null;
 }
@@ -67,7 +69,7 @@ export class LineDirectory {
 
   /** Bytes held for the lines touched so far. */
   get bytes(): number {
-    return this.#chunkCount * CHUNK_LINES * 24 + this.#sets.bytes;
+    return this.#chunkCount * CHUNK_LINES * 25 + this.#sets.bytes;
   }
 
   /** When a load of `line` by `cpu` that begins at `time` is done. */
@@ -80,6 +82,25 @@ export class LineDirectory {
     if (holder === cpu + 1) return time + hit;
     if (holder === SHARED && this.#sets.has(chunk.entries[at + Entry.sharers], this.#coreOf[cpu])) return time + hit;
     return this.#readMiss(chunk, cpu, line, time, row) + hit;
+  }
+
+  /** Whether a load of `line` by `cpu` would hit. */
+  hits(cpu: number, line: number): boolean {
+    const chunk = this.#chunks[line >> CHUNK_SHIFT];
+    if (chunk === undefined) return false;
+    const at = (line & CHUNK_MASK) << 2;
+    const holder = chunk.entries[at];
+    return (
+      holder === cpu + 1 || (holder === SHARED && this.#sets.has(chunk.entries[at + Entry.sharers], this.#coreOf[cpu]))
+    );
+  }
+
+  /** Whether `line` is exclusive to `cpu` and as good as private: never taken from anybody, and nobody waits for it. */
+  isPrivate(cpu: number, line: number): boolean {
+    const chunk = this.#chunks[line >> CHUNK_SHIFT];
+    if (chunk === undefined) return false;
+    const i = line & CHUNK_MASK;
+    return chunk.entries[i << 2] === cpu + 1 && chunk.traded[i] === 0 && chunk.entries[(i << 2) + Entry.spinners] === 0;
   }
 
   /** When an atomic update of `line` by `cpu` that begins at `time`, its older stores drained, is done. */
@@ -124,6 +145,7 @@ export class LineDirectory {
     if (chunk.entries[at] === SHARED) this.#sets.free(chunk.entries[at + Entry.sharers]);
     chunk.entries[at] = cpu + 1;
     chunk.entries[at + Entry.version]++;
+    chunk.traded[line & CHUNK_MASK] = 0;
   }
 
   version(line: number): number {
@@ -209,6 +231,7 @@ export class LineDirectory {
       else latency = this.#socketOfCore[other] === this.#socketOfCore[core] ? this.#prices.socket : this.#prices.remote;
     }
     entries[at] = cpu + 1;
+    if (holder !== 0) chunk.traded[i] = 1;
     this.#charge(chunk, i, holder, row, start - time, latency);
     return start + latency;
   }

@@ -4,20 +4,27 @@
  *
  * A step takes effect when it is granted, in order of the time at which it began; its price decides when the task goes on.
  * A line's transfers are served in that same order, so nobody sees a value before the line that carries it could arrive.
- * Work that touches nothing shared (`spend`) needs no order: a task alone on its CPU does it without consulting the queue.
+ *
+ * Some steps need no order: work that touches nothing shared (`spend`), loads that hit, and stores to lines that no two CPUs have
+ * ever wanted. A task alone on its CPU takes such steps ahead of the others, up to {@link AHEAD_NS} and not past a write that
+ * somebody waits for. Where the build's points ask (`point.inline.ts`), the coroutine is not even suspended for them; the order
+ * of all steps, and so every result, is the same either way.
  */
-import { type Granted, operands, StepKind } from '../../machine/point.ts';
+import { type Address, bindTaker, type Granted, operands, type PointTaker, type Step, StepKind } from '../../machine/point.ts';
 import { Cause } from './causes.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { TIME_MAX_PS } from './price-list.ts';
+import { PS_PER_NS, TIME_MAX_PS } from './price-list.ts';
 import { nextRandom } from './random.ts';
 import { SCHEDULING_COSTS } from './reschedule-clock.ts';
 import { Pending } from './task-table.ts';
 import type { Waiters } from './waiters.ts';
 import type { Works } from './works.ts';
 
-/** Spends in a row that a task may do ahead of the others. */
-const AHEAD_MAX = 64;
+/** Steps in a row that a task may take ahead of the others. */
+const AHEAD_MAX = 512;
+/** How far ahead of the next task an access may be, in nanoseconds: it is seen that much too early, or sees what is that old. */
+export const AHEAD_NS = 1500;
+const AHEAD_PS = AHEAD_NS * PS_PER_NS;
 /** The running task's rank in the queue: nothing that it wakes may overtake it there. */
 const RANK_RUNNING = -0x80000000;
 
@@ -25,7 +32,7 @@ const RANK_RUNNING = -0x80000000;
 export const Stop = { done: 0, deadline: 1, paused: 2, stuck: 3 } as const;
 export type Stop = (typeof Stop)[keyof typeof Stop];
 
-export class Stepper {
+export class Stepper implements PointTaker {
   steps = 0;
   readonly #w: Works;
   readonly #dispatcher: Dispatcher;
@@ -33,11 +40,38 @@ export class Stepper {
   /** Time and rank of the task that comes after the running one. */
   #limit = TIME_MAX_PS;
   #limitRank = 0;
+  /** The running task, while its coroutine runs. */
+  #task = 0;
+  #cpu = 0;
+  #row = 0;
+  #time = 0;
+  #granted = 0;
+  /** Steps that it may still take ahead. */
+  #ahead = 0;
 
   constructor(works: Works, dispatcher: Dispatcher, waiters: Waiters) {
     this.#w = works;
     this.#dispatcher = dispatcher;
     this.#waiters = waiters;
+  }
+
+  /** The coroutines of this engine run from now on: see {@link PointTaker}. */
+  begin(): void {
+    bindTaker(this);
+  }
+
+  end(): void {
+    bindTaker(null);
+  }
+
+  take(a: Address, kind: StepKind): Step {
+    return this.#ahead > 0 && this.#takeAhead(a >> 4, kind) ? a : -1 - (a * 16 + kind);
+  }
+
+  spend(): Step {
+    if (this.#ahead <= 0) return -1 - StepKind.Spend;
+    this.#spendAhead();
+    return 0;
   }
 
   /** Runs until every task but the daemons is done, a step would begin after `until`, or `budget` steps were granted. */
@@ -69,6 +103,9 @@ export class Stepper {
     let step = tasks.pending[task];
     queue.ranks[0] = RANK_RUNNING;
     memory.cpu = cpu;
+    this.#task = task;
+    this.#cpu = cpu;
+    this.#row = row;
     this.#lookAhead();
     for (;;) {
       if (!alone && !this.#keepsCpu(task, step, time)) return granted;
@@ -130,31 +167,35 @@ export class Stepper {
       if (step === Pending.owed && tasks.owed[task] > 0) {
         time = this.#work(task, time);
       } else {
-        granted++;
         tasks.time[task] = time;
+        this.#time = time;
+        this.#granted = granted + 1;
+        this.#ahead = alone && written < 0 ? AHEAD_MAX : 0;
         let result = coroutine.next(address as Granted);
         if (written >= 0) {
           this.#waiters.lineWritten(written, directory.busyUntil(written));
           this.#lookAhead();
         }
-        let ahead = AHEAD_MAX;
-        while (result.done !== true && (step = result.value) === StepKind.Spend && alone) {
-          const { cost } = operands;
-          const amount = this.#price(task, cost, operands.count);
-          accounts[row + cost] += amount;
-          if (SCHEDULING_COSTS[cost] !== 0) clock.honour(task, time, time + amount);
-          time += amount;
-          step = Pending.resume;
-          if (--ahead === 0) break;
-          granted++;
-          tasks.time[task] = time;
-          result = coroutine.next(0 as Granted);
+        while (result.done !== true && this.#ahead > 0) {
+          const next = result.value;
+          if (next < 0) break; // the points have asked already
+          if (next === StepKind.Spend) {
+            this.#spendAhead();
+            result = coroutine.next(0 as Granted);
+          } else {
+            const a = next <= 0x7fffffff ? next >> 4 : Math.floor(next / 16);
+            if (!this.#takeAhead(a >> 4, next & 15)) break;
+            result = coroutine.next(a as Granted);
+          }
         }
+        time = this.#time;
+        granted = this.#granted;
         if (result.done === true) {
           tasks.values[task] = result.value;
           this.#dispatcher.finish(task, time);
           return granted;
         }
+        step = result.value < 0 ? -1 - result.value : result.value;
         if (step > 0 && (step & 15) >= StepKind.Wait) {
           tasks.expected[task] = operands.expected;
           tasks.amount[task] = operands.count;
@@ -172,6 +213,47 @@ export class Stepper {
         return granted;
       }
     }
+  }
+
+  /** Takes the access of `kind` to `line` at once, where nobody can tell. */
+  #takeAhead(line: number, kind: number): boolean {
+    const time = this.#time;
+    if (time > this.#limit + AHEAD_PS) return false;
+    const { directory, tasks, accounts, prices } = this.#w;
+    const cpu = this.#cpu;
+    const task = this.#task;
+    if (kind === StepKind.Read) {
+      if (!directory.hits(cpu, line)) return false;
+      this.#time = directory.read(cpu, line, time, this.#row);
+    } else {
+      if (kind > StepKind.Count || !directory.isPrivate(cpu, line)) return false;
+      if (kind === StepKind.Write) {
+        if (tasks.drained[task] - prices.storeBuffer > time + prices.store) return false;
+        tasks.drained[task] = directory.store(cpu, line, time, tasks.drained[task]);
+        accounts[this.#row + Cause.access] += prices.store;
+        this.#time = time + prices.store;
+      } else {
+        if (tasks.drained[task] > time) return false;
+        this.#time = directory.update(cpu, line, time, this.#row);
+      }
+    }
+    tasks.time[task] = this.#time;
+    this.#granted++;
+    this.#ahead--;
+    return true;
+  }
+
+  /** Does the work in the operands at once. */
+  #spendAhead(): void {
+    const { accounts, clock, tasks } = this.#w;
+    const { cost } = operands;
+    const task = this.#task;
+    const amount = this.#price(task, cost, operands.count);
+    accounts[this.#row + cost] += amount;
+    if (SCHEDULING_COSTS[cost] !== 0) clock.honour(task, this.#time, this.#time + amount);
+    tasks.time[task] = this.#time += amount;
+    this.#granted++;
+    this.#ahead--;
   }
 
   #lookAhead(): void {
