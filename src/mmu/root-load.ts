@@ -14,7 +14,7 @@ import { asGfn } from './level.ts';
 import { initSp } from './link-sp.ts';
 import { mmuLock, mmuUnlock } from './mmu-lock.ts';
 import { PageHeader, packRole, roleInvalid } from './mmu-page.ts';
-import { kvmTdpMmuGetRoot, kvmTdpMmuPutRoot, linkRoot, nextRootNoRef, RootTypes } from './roots.ts';
+import { kvmTdpMmuGetRoot, kvmTdpMmuPutRoot, linkRoot, nextRootNoRef, RootTypes, zapsOnLastPut } from './roots.ts';
 import { Site } from './site.ts';
 import { Access } from './spte.ts';
 import { PREV_ROOTS, type VcpuMmu } from './vcpu-mmu.ts';
@@ -64,7 +64,7 @@ function* kvmTdpMmuAllocRoot(kvm: Kvm, vcpu: VcpuMmu): Task<number> {
 function* makeRoot(kvm: Kvm, vcpu: VcpuMmu, role: number): Task<number> {
   const root = takeFromCache(vcpu.pageCache);
   initSp(kvm, root, role, asGfn(0), 0);
-  const references = kvm.generation.zapRootOnLastPut ? NEW_ROOT_COUNT - 1 : NEW_ROOT_COUNT;
+  const references = zapsOnLastPut(kvm) ? NEW_ROOT_COUNT - 1 : NEW_ROOT_COUNT;
   kvm.memory.store32(own(kvm.pages.word(root, PageHeader.rootCount)), references);
   markLive(kvm.allocator, kvm.thread, root);
   yield* linkRoot(kvm, root);

@@ -6,14 +6,17 @@
  * invalidated, and a walk over the roots holds one of the root that it is at, because it may drop mmu_lock there.
  */
 import { InvariantError } from '../machine/invariant.ts';
+import { LockNumber } from '../machine/lock-number.ts';
 import { read, rmw, type Task, write } from '../machine/point.ts';
 import { callRcu, rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { spinLock, spinUnlock } from '../machine/spinlock.ts';
+import { Held } from '../machine/thread.ts';
 import { MmuCounter } from './counters.ts';
 import { type Kvm, KvmWord } from './kvm.ts';
 import { assertMmuLockHeld } from './mmu-lock.ts';
-import { PageHeader, roleAsId, roleInvalid } from './mmu-page.ts';
+import { invalidRole, PageHeader, roleAsId, roleInvalid } from './mmu-page.ts';
 import { Site } from './site.ts';
+import { tdpMmuZapRoot } from './zap-root-passes.ts';
 
 /** Which roots a walk visits. */
 export const RootTypes = { valid: 1, invalid: 2, all: 3 } as const;
@@ -38,19 +41,43 @@ export function* kvmTdpMmuGetRoot(kvm: Kvm, root: number): Task<boolean> {
   return false;
 }
 
+/** Whether a valid root goes with its last user: since 6.4 the MMU itself keeps it, and only invalidation ends it. */
+export function zapsOnLastPut(kvm: Kvm): boolean {
+  return kvm.generation.zapRootOnLastPut || kvm.bugs['root-freed-on-every-unload'] === true;
+}
+
 /** Gives a reference back; with the last one the root leaves the list, and is freed after a grace period. */
 export function* kvmTdpMmuPutRoot(kvm: Kvm, root: number): Task<void> {
   const old = kvm.memory.add32(yield rmw(kvm.pages.word(root, PageHeader.rootCount)), -1);
   if (old <= 0) throw new InvariantError('root-refcount-underflow', `root ${root} was put with ${old} references`);
   if (old > 1) return;
-  const mayBeValid = kvm.generation.zapRootOnLastPut || kvm.bugs['root-freed-on-every-unload'] === true;
-  if (!mayBeValid && !(yield* rootIsInvalid(kvm, root)))
+  if (zapsOnLastPut(kvm) && (yield* zapUnusedRoot(kvm, root))) return;
+  if (!(yield* rootIsInvalid(kvm, root)))
     throw new InvariantError('last-put-of-valid-root', `the last reference of root ${root} was put while it is valid`);
   yield* spinLock(kvm.pagesLock, kvm.thread, Site.kvm_tdp_mmu_put_root);
   yield* unlinkRoot(kvm, root);
   yield* spinUnlock(kvm.pagesLock, kvm.thread);
   kvm.counters[MmuCounter.tdp_mmu_roots]--;
   yield* callRcu(kvm.rcu, kvm.thread, root);
+}
+
+/**
+ * The last reference of a root that was still valid is gone (until 6.4). Nobody can get one any more; but it still maps pages,
+ * which notifiers must find. So it is made invalid, gets its reference back, is zapped, and only then goes.
+ *
+ * @returns whether there was anything to do: the root was valid
+ */
+function* zapUnusedRoot(kvm: Kvm, root: number): Task<boolean> {
+  const { memory, pages } = kvm;
+  const word = pages.word(root, PageHeader.role);
+  const role = memory.load32(yield read(word));
+  if (roleInvalid(role)) return false;
+  memory.store32(yield write(word), invalidRole(role));
+  memory.store32(yield write(pages.word(root, PageHeader.rootCount)), 1);
+  const shared = kvm.thread.held(LockNumber.mmuLock) === Held.read;
+  yield* tdpMmuZapRoot(kvm, root, shared);
+  yield* kvmTdpMmuPutRoot(kvm, root);
+  return true;
 }
 
 /** list_add_rcu at the head. Caller holds tdp_mmu_pages_lock. */

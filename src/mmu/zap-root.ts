@@ -6,51 +6,17 @@
  * a reference until it is empty, for a host page that goes away meanwhile must be found through it.
  */
 import { type Address, read, type Task, write } from '../machine/point.ts';
-import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { MmuCounter } from './counters.ts';
 import { type Kvm, KvmWord } from './kvm.ts';
-import { asGfn, type Gfn, type Level } from './level.ts';
-import { assertMmuLockHeldWrite, assertMmuLockMode, mmuLock, mmuUnlock } from './mmu-lock.ts';
+import type { Gfn } from './level.ts';
+import { assertMmuLockHeldWrite, mmuLock, mmuUnlock } from './mmu-lock.ts';
 import { invalidRole, PageHeader, roleAsId, roleInvalid } from './mmu-page.ts';
-import { ANY_AS, kvmTdpMmuPutRoot, nextRoot, RootTypes } from './roots.ts';
-import { iterSetSpte, setSpte, setSpteAtomic, UpdateKind } from './set-spte.ts';
+import { ANY_AS, kvmTdpMmuGetRoot, kvmTdpMmuPutRoot, nextRoot, RootTypes, zapsOnLastPut } from './roots.ts';
+import { setSpte } from './set-spte.ts';
 import { Site } from './site.ts';
 import { isShadowPresent } from './spte.ts';
-import { iterPresent, TdpIter, tdpIterNext, tdpIterStart } from './tdp-iter.ts';
-import { tdpMmuIterCondResched } from './tdp-iter-resched.ts';
 import { readSpte } from './write-spte.ts';
-
-/** Zaps everything below `root`, in the passes of the kernel generation: small pieces first, so that none takes long. */
-export function* tdpMmuZapRoot(kvm: Kvm, root: number, shared: boolean): Task<void> {
-  assertMmuLockMode(kvm, shared);
-  const { rootLevel } = kvm.geometry;
-  const single = kvm.bugs['zap-root-single-pass-stall'] === true;
-  const passes = single ? (['root'] as const) : kvm.generation.rootZapPasses;
-  yield* rcuReadLock(kvm.rcu, kvm.thread);
-  for (const pass of passes) {
-    const level = pass === 'root' ? rootLevel : pass;
-    if (pass === 'root' || level < rootLevel) yield* zapRootAtLevel(kvm, root, level, shared);
-  }
-  yield* rcuReadUnlock(kvm.rcu, kvm.thread);
-}
-
-function* zapRootAtLevel(kvm: Kvm, root: number, zapLevel: Level, shared: boolean): Task<void> {
-  const iter = new TdpIter(kvm.spte.nonpresent);
-  const { nonpresent } = kvm.spte;
-  const end = kvm.geometry.maxGfn;
-  yield* tdpIterStart(kvm, iter, root, zapLevel, asGfn(0));
-  for (; iter.inside(end); yield* tdpIterNext(kvm, iter)) {
-    for (;;) {
-      if (yield* tdpMmuIterCondResched(kvm, iter, false, shared)) break;
-      if (!iterPresent(iter) || iter.level > zapLevel) break;
-      if (!shared) {
-        yield* iterSetSpte(kvm, iter, nonpresent);
-        break;
-      }
-      if (yield* setSpteAtomic(kvm, iter, nonpresent, UpdateKind.zap)) break;
-    }
-  }
-}
+import { tdpMmuZapRoot } from './zap-root-passes.ts';
 
 /**
  * Marks every valid root invalid and hands the MMU's own reference to whoever zaps it. The request to drop such roots must be
@@ -61,7 +27,10 @@ export function* kvmTdpMmuInvalidateAllRoots(kvm: Kvm): Task<void> {
   let root = memory.load32(yield read(kvm.word(KvmWord.roots)));
   while (root !== 0) {
     const role = memory.load32(yield read(pages.word(root, PageHeader.role)));
-    if (!roleInvalid(role)) {
+    // Until 6.4 valid roots have no reference of the MMU's own that could be given to the zapper: it gets one now, unless the
+    // last one is just being put.
+    const given = !roleInvalid(role) && (!zapsOnLastPut(kvm) || (yield* kvmTdpMmuGetRoot(kvm, root)));
+    if (given) {
       memory.store32(yield write(pages.word(root, PageHeader.scheduledRootToZap)), 1);
       memory.store32(yield write(pages.word(root, PageHeader.role)), invalidRole(role));
       kvm.counters[MmuCounter.roots_invalidated]++;
