@@ -87,6 +87,23 @@ export function* queueWork(queue: Workqueue, thread: Thread, kind: number, argum
   return true;
 }
 
+/** The next item that nobody has started, or null. Whoever takes it says when it is done by {@link finishWork}. */
+export function* takeWork(queue: Workqueue, thread: Thread): Task<WorkItem | null> {
+  yield* spinLock(queue.lock, thread, MachineSite.process_one_work);
+  const item = takeLocked(queue, thread);
+  yield* spinUnlock(queue.lock, thread);
+  return item;
+}
+
+function takeLocked(queue: Workqueue, { memory }: Thread): WorkItem | null {
+  const ticket = memory.load32(own(queue.started));
+  if (ticket >= memory.load32(own(queue.queued))) return null;
+  const kind = memory.load32(own(queue.slot(ticket, SlotWord.kind)));
+  const argument = memory.load32(own(queue.slot(ticket, SlotWord.argument)));
+  memory.store32(own(queue.started), ticket + 1);
+  return { kind, argument, ticket };
+}
+
 /**
  * The next item, for a worker; sleeps until there is one, and returns null once the queue is stopped and empty. The worker
  * says when it is done by {@link finishWork}. Errors: sleeping-in-atomic.
@@ -96,20 +113,12 @@ export function* nextWork(queue: Workqueue, thread: Thread): Task<WorkItem | nul
   const { memory } = thread;
   for (;;) {
     yield* spinLock(queue.lock, thread, MachineSite.process_one_work);
-    const ticket = memory.load32(own(queue.started));
-    const found = ticket < memory.load32(own(queue.queued));
+    const item = takeLocked(queue, thread);
     const stopped = memory.load32(own(queue.stopped)) !== 0;
     // Read under the lock: whatever is queued after we looked changes it.
     const events = memory.load32(own(queue.events));
-    if (found) {
-      const kind = memory.load32(own(queue.slot(ticket, SlotWord.kind)));
-      const argument = memory.load32(own(queue.slot(ticket, SlotWord.argument)));
-      memory.store32(own(queue.started), ticket + 1);
-      yield* spinUnlock(queue.lock, thread);
-      return { kind, argument, ticket };
-    }
     yield* spinUnlock(queue.lock, thread);
-    if (stopped) return null;
+    if (item !== null || stopped) return item;
     yield wait(queue.events, events);
   }
 }

@@ -33,6 +33,6 @@ export class VcpuMmu {
     this.vcpu = options.vcpu;
     this.onLoadRoot = options.onLoadRoot;
     this.pageCache = new PageCache(kvm.config.pageCache);
-    this.iter = new TdpIter(kvm.spte.nonpresent);
+    this.iter = new TdpIter(kvm.spte.nonpresent, true);
   }
 }
