@@ -6,11 +6,11 @@
  * SPTEs too, and why an SPTE without W may still become writable at any time.
  */
 import { type Address, rmw, type Task } from '../machine/point.ts';
-import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { equal64, or64 } from '../machine/word64.ts';
 import { MmuCounter } from './counters.ts';
 import type { Kvm } from './kvm.ts';
 import { type Gfn, type Level, PG_LEVEL_4K } from './level.ts';
+import { locklessWalkBegin, locklessWalkEnd } from './lockless-walk.ts';
 import { markPageDirtyInSlot } from './mark-dirty.ts';
 import { slotLogsDirty } from './memslot.ts';
 import { type PageFault, RetPf } from './page-fault-info.ts';
@@ -31,10 +31,9 @@ export function pageFaultCanBeFast(kvm: Kvm, fault: PageFault): boolean {
 /** Tries to fix the fault; `RetPf.invalid` where the slow path must. */
 export function* fastPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<RetPf> {
   if (!pageFaultCanBeFast(kvm, fault) || vcpu.root === 0) return RetPf.invalid;
-  const naked = kvm.bugs['lockless-walk-without-rcu'] === true;
-  if (!naked) yield* rcuReadLock(kvm.rcu, kvm.thread);
-  const result = yield* fixUnderRcu(kvm, vcpu, fault, vcpu.iter);
-  if (!naked) yield* rcuReadUnlock(kvm.rcu, kvm.thread);
+  yield* locklessWalkBegin(kvm, vcpu);
+  const result = yield* fixInWalk(kvm, vcpu, fault, vcpu.iter);
+  yield* locklessWalkEnd(kvm, vcpu);
   if (result !== RetPf.invalid) kvm.counters[MmuCounter.pf_fast]++;
   return result;
 }
@@ -52,7 +51,7 @@ function* walkToLastSpte(kvm: Kvm, vcpu: VcpuMmu, gfn: Gfn, iter: TdpIter): Task
   iter.oldSpte = oldSpte;
 }
 
-function* fixUnderRcu(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault, iter: TdpIter): Task<RetPf> {
+function* fixInWalk(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault, iter: TdpIter): Task<RetPf> {
   let result: RetPf = RetPf.invalid;
   let next: Spte = iter.oldSpte;
   for (let attempt = 0; attempt < MAX_TRIES; attempt++) {

@@ -92,6 +92,7 @@ function* testAgeLeaf(kvm: Kvm, iter: TdpIter): Task<boolean> {
  */
 export function* setSpteGfn(kvm: Kvm, slot: Memslot, gfn: Gfn, pfn: Pfn, writable: boolean): Task<boolean> {
   kvm.trace?.operation('set_spte_gfn');
+  if (kvm.backend !== null) return yield* kvm.backend.setSpteGfn(kvm, slot, gfn, pfn, writable);
   return yield* eachLeaf(kvm, slot, gfn, (gfn + 1) as Gfn, function* (k, iter) {
     if (iter.level !== PG_LEVEL_4K) return false;
     const old = yield* setSpte(k, iter.asId, iter.sptep, iter.oldSpte, k.spte.nonpresent, iter.gfn, iter.level);

@@ -57,7 +57,7 @@ export function* kvmMmuHugepageAdjust(kvm: Kvm, fault: PageFault): Task<void> {
  * Where a huge page was split because something had to be executed from it, a later read fault maps small as well, or the two
  * would undo each other for ever.
  */
-function* disallowedHugepageAdjust(kvm: Kvm, fault: PageFault, spte: Spte, level: number): Task<void> {
+export function* disallowedHugepageAdjust(kvm: Kvm, fault: PageFault, spte: Spte, level: number): Task<void> {
   if (level <= PG_LEVEL_4K || level !== fault.goalLevel || !isShadowPresent(spte) || isLargeSpte(spte)) return;
   if (!(yield* nxHugePageDisallowed(kvm, spteToChildPage(spte)))) return;
   const { geometry } = kvm;
@@ -129,7 +129,7 @@ function* linkOrSplit(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault, iter: TdpIter):
 }
 
 /** Which kind of A/D bits a leaf below the walk's root has. */
-function adTypeOf(kvm: Kvm, role: number): AdType {
+export function adTypeOf(kvm: Kvm, role: number): AdType {
   if (roleAdDisabled(role)) return AdType.disabled;
   return roleGuestMode(role) && kvm.params.pml ? AdType.writeProtectOnly : AdType.enabled;
 }

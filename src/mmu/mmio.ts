@@ -5,9 +5,9 @@
  * as soon as the memslots changed.
  */
 import type { Task } from '../machine/point.ts';
-import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import type { Kvm } from './kvm.ts';
 import { type Gfn, PG_LEVEL_4K } from './level.ts';
+import { locklessWalkBegin, locklessWalkEnd } from './lockless-walk.ts';
 import { type PageFault, RetPf } from './page-fault-info.ts';
 import { MMIO_GEN_BITS, type Spte } from './spte.ts';
 import { tdpIterNext, tdpIterStart } from './tdp-iter.ts';
@@ -17,10 +17,10 @@ function* lastSpte(kvm: Kvm, vcpu: VcpuMmu, gfn: Gfn): Task<Spte> {
   const { iter } = vcpu;
   const end = (gfn + 1) as Gfn;
   let spte = kvm.spte.nonpresent;
-  yield* rcuReadLock(kvm.rcu, kvm.thread);
+  yield* locklessWalkBegin(kvm, vcpu);
   yield* tdpIterStart(kvm, iter, vcpu.root, PG_LEVEL_4K, gfn);
   for (; iter.inside(end); yield* tdpIterNext(kvm, iter)) spte = iter.oldSpte;
-  yield* rcuReadUnlock(kvm.rcu, kvm.thread);
+  yield* locklessWalkEnd(kvm, vcpu);
   return spte;
 }
 

@@ -7,7 +7,7 @@
 import type { Task } from '../machine/point.ts';
 import type { Word64 } from '../machine/word64.ts';
 import type { Kvm } from './kvm.ts';
-import type { Gfn, Level } from './level.ts';
+import type { Gfn, Level, Pfn } from './level.ts';
 import type { Memslot } from './memslot.ts';
 import type { PageFault } from './page-fault-info.ts';
 import type { VcpuMmu } from './vcpu-mmu.ts';
@@ -23,6 +23,10 @@ export interface MmuBackend {
   unmapGfnRange(kvm: Kvm, slot: Memslot, start: Gfn, end: Gfn, flush: boolean, mayBlock: boolean): Task<boolean>;
   ageGfnRange(kvm: Kvm, slot: Memslot, start: Gfn, end: Gfn): Task<boolean>;
   testAgeGfnRange(kvm: Kvm, slot: Memslot, start: Gfn, end: Gfn): Task<boolean>;
+  /** change_pte: as above. */
+  setSpteGfn(kvm: Kvm, slot: Memslot, gfn: Gfn, pfn: Pfn, writable: boolean): Task<boolean>;
+  /** In all address spaces: as above. */
+  zapGfnRange(kvm: Kvm, start: Gfn, end: Gfn): Task<boolean>;
   /** The operations on slots take mmu_lock themselves. */
   slotRemoveWriteAccess(kvm: Kvm, slot: Memslot, minLevel: Level): Task<boolean>;
   slotLeafClearDirty(kvm: Kvm, slot: Memslot): Task<boolean>;
@@ -33,4 +37,6 @@ export interface MmuBackend {
   /** slots_lock is held. */
   zapAllFast(kvm: Kvm): Task<void>;
   zapAll(kvm: Kvm): Task<void>;
+  /** One period of the recovery thread: how many tables it zapped. */
+  recoverNxHugePages(kvm: Kvm): Task<number>;
 }

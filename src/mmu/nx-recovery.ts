@@ -21,6 +21,7 @@ import { kvmTdpMmuZapSp } from './zap-root.ts';
 
 /** One period of the recovery thread: zaps 1/ratio of the tables that nx_huge_pages made, oldest first. */
 export function* kvmRecoverNxHugePages(kvm: Kvm): Task<number> {
+  if (kvm.backend !== null) return yield* kvm.backend.recoverNxHugePages(kvm);
   const srcu = yield* srcuReadLock(kvm.srcu, kvm.thread);
   yield* mmuWriteLock(kvm, Site.kvm_recover_nx_huge_pages);
   // The tables are freed by RCU, and the flush must come before that: one section over all of it.

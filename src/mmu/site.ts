@@ -49,6 +49,8 @@ export const SITES = [
   'kvm_destroy_vm',
   'kvm_mmu_reset_all_pte_masks',
   'user',
+  'slot_handle_level_range',
+  'kvm_zap_obsolete_pages',
 ] as const;
 
 export type SiteName = (typeof SITES)[number];

@@ -76,9 +76,13 @@ export function* kvmZapGfnRange(kvm: Kvm, start: Gfn, end: Gfn): Task<void> {
     yield* mmuInvalidateRangeAdd(kvm, start, end);
   }
   let flush = false;
-  const { valid } = RootTypes;
-  for (let root = yield* nextRoot(kvm, 0, valid, ANY_AS); root !== 0; root = yield* nextRoot(kvm, root, valid, ANY_AS)) {
-    flush = yield* tdpMmuZapLeafs(kvm, root, start, end, true, flush);
+  if (kvm.backend !== null) {
+    flush = yield* kvm.backend.zapGfnRange(kvm, start, end);
+  } else {
+    const { valid } = RootTypes;
+    for (let root = yield* nextRoot(kvm, 0, valid, ANY_AS); root !== 0; root = yield* nextRoot(kvm, root, valid, ANY_AS)) {
+      flush = yield* tdpMmuZapLeafs(kvm, root, start, end, true, flush);
+    }
   }
   if (flush) yield* kvmFlushRemoteTlbs(kvm);
   if (window) yield* mmuInvalidateEnd(kvm);

@@ -1,23 +1,31 @@
-/** Shared words of the rmap-based MMU: hash of pages, list of active pages, and the chains of reverse mappings. */
+/**
+ * Shared words of the rmap-based MMU: hash of pages, list of active pages, and the descriptors of reverse mappings (kernel:
+ * mmu_page_hash, active_mmu_pages and the slab of struct pte_list_desc in 5.4).
+ */
 import type { ArenaLayout } from '../machine/arena.ts';
 import type { Address } from '../machine/point.ts';
 
-/** Buckets of the page hash: a power of two (kernel: KVM_NUM_MMU_PAGES hashed by gfn). */
+/** Buckets of the page hash: a power of two (1 << KVM_MMU_HASH_SHIFT). */
 export const HASH_BUCKETS = 4096;
-/** Words of one `struct pte_list_desc`: three SPTE addresses, and the next descriptor. */
+/** Words of one `struct pte_list_desc`: three SPTE addresses (PTE_LIST_EXT), and the next descriptor. */
 export const PTE_DESC_WORDS = 4;
 export const PTE_DESC_SPTES = 3;
 /** Words of one `struct kvm_rmap_head`: 8 bytes, as in the kernel. */
 export const RMAP_HEAD_WORDS = 2;
+/** Bytes of a `struct pte_list_desc` of a 64-bit kernel, which has full pointers: for reports. */
+export const PTE_DESC_BYTES = 32;
+/** Bytes of a `struct kvm_rmap_head`. */
+export const RMAP_HEAD_BYTES = 8;
 
-/** Words of the layout's state block. */
+/** Words of the layout's state block. All are under mmu_lock. */
 export const ShadowWord = {
   /** First and last page of active_mmu_pages. */
   activeHead: 0,
   activeTail: 2,
-  /** Free list of descriptors, and the first one never used. */
+  /** Free list of descriptors, the last one that was ever used, and how many are in use. */
   descFree: 4,
   descNext: 6,
+  descUsed: 8,
 } as const;
 
 /** Words of a page's header that mean something else here than in the TDP MMU, counted from its descriptor. */
@@ -37,6 +45,7 @@ export class ShadowLayout {
   readonly descriptors: Address;
   readonly descriptorCount: number;
 
+  /** @param descriptorCount how many `pte_list_desc` there are: each SPTE of a list with more than one may need one */
   constructor(arena: ArenaLayout, descriptorCount: number) {
     this.descriptorCount = descriptorCount;
     this.state = arena.reserve('shadow mmu', 16);
@@ -48,6 +57,7 @@ export class ShadowLayout {
     return (this.state + index) as Address;
   }
 
+  /** Descriptors count from 1: number 0 ends a chain. */
   descriptor(index: number): Address {
     return (this.descriptors + PTE_DESC_WORDS * index) as Address;
   }

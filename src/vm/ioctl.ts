@@ -12,6 +12,7 @@ import { kvmMmuUninitTdpMmu, kvmMmuZapAll, kvmMmuZapAllFast } from '../mmu/zap-a
 import { freeDirtyBitmap } from './dirty-bitmap.ts';
 import { Errno } from './errno.ts';
 import { setUserMemoryRegion } from './set-memory-region.ts';
+import { freeSlotRmaps } from './slot-rmaps.ts';
 import type { Vm } from './vm.ts';
 
 export { type ClearDirtyLog, clearDirtyLog, type DirtyLog, type DirtyLogSlot, getDirtyLog } from './dirty-log.ts';
@@ -78,6 +79,7 @@ export function* destroyVm(vm: Vm, freeVcpus: () => Task<void>): Task<void> {
   for (const sets of vm.slots.sets) {
     for (const slot of yield* vm.slots.all(kvm, sets.asId)) {
       if (slot.dirtyBitmap !== 0) yield* freeDirtyBitmap(vm, slot);
+      if (slot.rmaps !== undefined) yield* freeSlotRmaps(vm, slot);
     }
     sets.stage([]);
     yield* sets.publish();

@@ -11,6 +11,7 @@ import type { Memory } from '../machine/memory.ts';
 import { type Address, fixed, own, read, type Task, write } from '../machine/point.ts';
 import { asGfn } from '../mmu/level.ts';
 import type { Memslot } from '../mmu/memslot.ts';
+import { RMAP_LEVELS } from './slot-rmaps.ts';
 import { MEMSLOT_WORDS, type VmLayout } from './vm-layout.ts';
 
 /** Words of a set's head. */
@@ -31,6 +32,8 @@ const SlotWord = {
   regionPage: 6,
   dirtyBitmap: 8,
   bitmapWords: 9,
+  /** First words of the reverse maps, by level from 1: three words, 0 for none. */
+  rmaps: 10,
 } as const;
 
 const TWO_32 = 2 ** 32;
@@ -85,6 +88,7 @@ export class MemslotSets {
       regionPage: load64(SlotWord.regionPage),
       dirtyBitmap: load(SlotWord.dirtyBitmap) as Address,
       bitmapWords: load(SlotWord.bitmapWords),
+      ...(load(SlotWord.rmaps) === 0 ? {} : { rmaps: [0, ...RMAP_LEVELS.map((_, i) => load(SlotWord.rmaps + i))] as Address[] }),
     };
   }
 
@@ -112,6 +116,7 @@ export class MemslotSets {
     store64(SlotWord.regionPage, slot.regionPage);
     store(SlotWord.dirtyBitmap, slot.dirtyBitmap);
     store(SlotWord.bitmapWords, slot.bitmapWords);
+    for (const [i, level] of RMAP_LEVELS.entries()) store(SlotWord.rmaps + i, slot.rmaps?.[level] ?? 0);
   }
 
   /** The active word as its writer knows it: under slots_lock. */

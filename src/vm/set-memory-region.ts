@@ -19,6 +19,7 @@ import { applySlotFlags, flushShadowMemslot, type SlotChange } from './apply-slo
 import { allocDirtyBitmap, dirtyBitmapWords, freeDirtyBitmap } from './dirty-bitmap.ts';
 import { Errno } from './errno.ts';
 import { type SwapWait, swapActiveMemslots } from './memslots.ts';
+import { allocSlotRmaps, freeSlotRmaps } from './slot-rmaps.ts';
 import type { Vm } from './vm.ts';
 import { VmCounter } from './vm-counters.ts';
 import { ADDRESS_SPACES, VmWord } from './vm-layout.ts';
@@ -106,8 +107,8 @@ function* setMemslot(vm: Vm, old: Memslot | null, wanted: Memslot | null, change
     yield* flushShadowMemslot(kvm, old);
     yield* mutexLock(kvm.slotsArchLock, kvm.thread, Site.kvm_set_memory_region);
   }
-  const next = yield* prepareSlot(vm, old, wanted);
-  if (next === NO_BITMAP) {
+  const next = yield* prepareSlot(vm, old, wanted, change);
+  if (next === NO_MEMORY) {
     yield* abandonChange(kvm, vm, current, change, asId);
     return -Errno.ENOMEM;
   }
@@ -121,15 +122,33 @@ function* setMemslot(vm: Vm, old: Memslot | null, wanted: Memslot | null, change
   return 0;
 }
 
-/** What {@link prepareSlot} returns where there is no memory for a dirty bitmap. */
-const NO_BITMAP = 'no bitmap';
+/** What {@link prepareSlot} returns where there is no memory for a dirty bitmap or reverse maps. */
+const NO_MEMORY = 'no memory';
 
-/** The new slot with its dirty bitmap: the one it had, or a new one, or none (kvm_prepare_memory_region). */
-function* prepareSlot(vm: Vm, old: Memslot | null, next: Memslot | null): Task<Memslot | null | typeof NO_BITMAP> {
-  if (next === null || (next.flags & SlotFlag.logDirty) === 0 || vm.kvm.params.get('dirtyRingSize') !== 0) return next;
+/** The new slot with its reverse maps and its dirty bitmap: those it had, or new ones, or none (kvm_prepare_memory_region). */
+function* prepareSlot(
+  vm: Vm,
+  old: Memslot | null,
+  wanted: Memslot | null,
+  change: SlotChange,
+): Task<Memslot | null | typeof NO_MEMORY> {
+  if (wanted === null) return null;
+  const next = yield* withRmaps(vm, old, wanted, change);
+  if (next === NO_MEMORY) return NO_MEMORY;
+  if ((next.flags & SlotFlag.logDirty) === 0 || vm.kvm.params.get('dirtyRingSize') !== 0) return next;
   if (old !== null && old.dirtyBitmap !== 0) return { ...next, dirtyBitmap: old.dirtyBitmap };
   const dirtyBitmap = yield* allocDirtyBitmap(vm, next, vm.kvm.params.initiallySet);
-  return dirtyBitmap === 0 ? NO_BITMAP : { ...next, dirtyBitmap };
+  if (dirtyBitmap !== 0) return { ...next, dirtyBitmap };
+  if (change !== 'flags' && next.rmaps !== undefined) yield* freeSlotRmaps(vm, next);
+  return NO_MEMORY;
+}
+
+/** The slot with reverse maps, if the MMU has them. A slot that moves gets others: where they begin depends on its gfn. */
+function* withRmaps(vm: Vm, old: Memslot | null, next: Memslot, change: SlotChange): Task<Memslot | typeof NO_MEMORY> {
+  if (vm.layout.shadow === null) return next;
+  if (change === 'flags') return { ...next, rmaps: old?.rmaps };
+  const rmaps = yield* allocSlotRmaps(vm, next);
+  return rmaps === null ? NO_MEMORY : { ...next, rmaps };
 }
 
 /** Puts the slots back as they were: a slot that was published as invalid becomes valid again. */
@@ -159,8 +178,9 @@ function* commitSlot(vm: Vm, old: Memslot | null, next: Memslot | null, change: 
     yield* mmuWriteUnlock(kvm);
   }
   yield* applySlotFlags(kvm, old, next, change);
-  // All readers of the old slot are gone since the swap.
+  // All readers of the old slot are gone since the swap, and all its SPTEs since before that.
   if (old !== null && old.dirtyBitmap !== 0 && old.dirtyBitmap !== next?.dirtyBitmap) yield* freeDirtyBitmap(vm, old);
+  if (old?.rmaps !== undefined && change !== 'flags') yield* freeSlotRmaps(vm, old);
 }
 
 /** Counts the pages in all slots (nr_memslot_pages); under slots_lock. */

@@ -27,6 +27,13 @@ export interface MemoryRegionConfig {
 }
 
 export interface VmConfig extends KvmConfig, VcpuAreaConfig {
+  /** Which MMU: the TDP MMU, or the rmap-based one under a spinlock that it replaced. */
+  readonly mmu: 'tdp' | 'shadow';
+  /**
+   * The rmap-based MMU only: descriptors of reverse maps with more than one entry (struct pte_list_desc); null: enough for every
+   * page of `memory` to be mapped twice.
+   */
+  readonly rmapDescriptors: number | null;
   readonly memory: readonly MemoryRegionConfig[];
   /** Memslots that an address space can hold at a time (KVM_USER_MEM_SLOTS is 32764). */
   readonly maxMemslots: number;
@@ -54,6 +61,8 @@ export const VM_DEFAULTS: VmConfig = {
   maxGfn: 2 ** 34,
   tablePages: 4096,
   adBits: true,
+  mmu: 'tdp',
+  rmapDescriptors: null,
   ...VCPU_AREA_DEFAULTS,
   memory: [],
   maxMemslots: 32,
@@ -66,7 +75,10 @@ export const VM_DEFAULTS: VmConfig = {
 
 /** Completes `options` with the defaults. Errors: RangeError for a record that describes no VM. */
 export function vmConfig(options: Partial<VmConfig>): VmConfig {
-  const config = { ...VM_DEFAULTS, ...options };
+  const shadow = options.mmu === 'shadow';
+  check(!shadow || options.lock !== 'rwlock', "lock: 'rwlock': the rmap-based MMU has a spinlock");
+  const config: VmConfig = { ...VM_DEFAULTS, ...options, ...(shadow ? { lock: 'spinlock' } : {}) };
+  check(config.mmu === 'tdp' || shadow, `mmu: '${config.mmu}' is neither 'tdp' nor 'shadow'`);
   check(config.vcpus >= 0 && config.threads >= 1, 'a VM needs a thread');
   check(config.frameGenerations >= 1, `frameGenerations: ${config.frameGenerations} is not positive`);
   check(config.entries >= 2 && Number.isInteger(Math.log2(config.entries)), `entries: ${config.entries} is no power of two`);

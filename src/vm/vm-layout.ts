@@ -4,8 +4,10 @@ import { MUTEX_WORDS } from '../machine/mutex.ts';
 import type { Address } from '../machine/point.ts';
 import { SPINLOCK_WORDS } from '../machine/spinlock.ts';
 import { KvmLayout } from '../mmu/kvm.ts';
+import { ShadowLayout } from '../shadow/shadow-layout.ts';
 import { FrameLayout } from './frames.ts';
 import { HEAP_HEAD_WORDS, heapBlockWords } from './heap.ts';
+import { RMAP_LEVELS, rmapArrayWords, rmapHeadsAtMost } from './slot-rmaps.ts';
 import { vcpuAreaWords } from './vcpu-layout.ts';
 import { spanOf, type VmConfig } from './vm-config.ts';
 
@@ -36,6 +38,8 @@ export class VmLayout {
   readonly config: VmConfig;
   readonly arena = new ArenaLayout();
   readonly kvm: KvmLayout;
+  /** What the rmap-based MMU shares, or null: the VM has the TDP MMU. */
+  readonly shadow: ShadowLayout | null;
   readonly words: Address;
   /** For each address space: the word that says which set is active, on a line of its own. */
   readonly activeSets: Address;
@@ -56,6 +60,7 @@ export class VmLayout {
     const { arena } = this;
     this.config = config;
     this.kvm = new KvmLayout(arena, config);
+    this.shadow = config.mmu === 'shadow' ? new ShadowLayout(arena, rmapDescriptors(config)) : null;
     this.words = arena.reserve('vm', LINE_WORDS);
     this.activeSets = arena.reserve('active memslots', LINE_WORDS * ADDRESS_SPACES);
     this.memslotSets = arena.reserve('memslots', ADDRESS_SPACES * 2 * this.memslotSetWords);
@@ -90,14 +95,27 @@ export class VmLayout {
     return (this.vcpuAreas + vcpu * this.vcpuAreaWords) as Address;
   }
 
-  /** Twice the dirty bitmaps of all memory, both halves, and a full set of host page tables for anonymous memory. */
+  /** Twice the dirty bitmaps and reverse maps of all memory, and a full set of host page tables for anonymous memory. */
   #heapWordsFor(config: VmConfig): number {
     let words = 64 * LINE_WORDS;
     config.memory.forEach(({ type, pages }, i) => {
       words += 2 * heapBlockWords(4 * Math.ceil(pages / 64));
+      if (config.mmu === 'shadow') {
+        for (const level of RMAP_LEVELS) words += 2 * heapBlockWords(rmapArrayWords(rmapHeadsAtMost(config, pages, level)));
+      }
       const { span, entries } = this.hostTables[i];
       if (type === '4k' || type === 'thp') words += entries * heapBlockWords(span);
     });
     return words;
   }
+}
+
+/** No more than there can be SPTEs, of which a descriptor holds at least one. */
+function rmapDescriptors(config: VmConfig): number {
+  if (config.rmapDescriptors !== null) return config.rmapDescriptors;
+  let heads = config.tablePages;
+  for (const { pages } of config.memory) {
+    for (const level of RMAP_LEVELS) heads += rmapHeadsAtMost(config, pages, level);
+  }
+  return Math.min(2 * heads, config.entries * config.tablePages);
 }

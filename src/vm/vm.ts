@@ -9,6 +9,8 @@ import { Kvm } from '../mmu/kvm.ts';
 import type { Pfn } from '../mmu/level.ts';
 import { PARAMS, type ParamName, Params } from '../mmu/params.ts';
 import type { MmuTrace } from '../mmu/trace.ts';
+import { Rmaps } from '../shadow/rmap.ts';
+import { ShadowMmu } from '../shadow/shadow-mmu.ts';
 import { FREE_FRAME, Frames } from './frames.ts';
 import { HostMemory } from './host-memory.ts';
 import { HostPte, makePte } from './host-pte.ts';
@@ -102,6 +104,7 @@ export class Vm {
       thread: this.thread,
       host: this.host,
       slots: this.slots,
+      backend: layout.shadow === null ? null : new ShadowMmu(new Rmaps(this.memory, layout.shadow)),
       trace: options.trace,
       bugs: options.bugs,
     });
