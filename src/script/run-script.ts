@@ -26,7 +26,7 @@ import {
   threadOf,
   vcpuThread,
 } from './script.ts';
-import { ScriptError } from './script-error.ts';
+import { ExpectationError } from './script-error.ts';
 import { SpteFilter } from './spte-filter.ts';
 import type { Operation } from './vocabulary.ts';
 
@@ -69,7 +69,7 @@ export interface ScriptRun {
   readonly phases: readonly PhaseRecord[];
 }
 
-/** Runs `script`. Errors: ScriptError where an expectation fails; InvariantError where the MMU broke a rule. */
+/** Runs `script`. Errors: ExpectationError; InvariantError where the MMU broke a rule. */
 export function runScript(script: Script, options: Partial<RunOptions> = {}): ScriptRun {
   const runner = new ScriptRunner(script, { ...RUN_DEFAULTS, ...options });
   return { script, machine: runner.machine, phases: script.phases.map((phase, n) => runner.runPhase(phase, n)) };
@@ -102,7 +102,7 @@ export class ScriptRunner {
         const last = [...results.values()].at(-1);
         const failure = checkExpectation(this.machine, expectation.values, { events, result: last, stats: this.#stats });
         if (failure !== null) {
-          throw new ScriptError({ file: this.#script.file, line: expectation.line, message: `expectation failed: ${failure}` });
+          throw new ExpectationError({ file: this.#script.file, line: expectation.line, message: failure });
         }
         continue;
       }

@@ -1,6 +1,7 @@
 /**
  * A mistake in a script or a recording: one line that says where it is, what is wrong, and what would be right.
  */
+import { UsageError } from '../workloads/usage-error.ts';
 
 export interface ScriptErrorOptions {
   /** As the user named it. */
@@ -13,8 +14,7 @@ export interface ScriptErrorOptions {
 }
 
 /** `file:line: message (allowed: …)`. */
-export class ScriptError extends Error {
-  override readonly name = 'ScriptError';
+export class ScriptError extends UsageError {
   readonly file: string;
   readonly line: number;
 
@@ -24,5 +24,14 @@ export class ScriptError extends Error {
     super(`${place}: ${message}${allowed.length > 0 ? ` (allowed: ${allowed.join(', ')})` : ''}`);
     this.file = file;
     this.line = line;
+  }
+}
+
+/** An expectation of a script that does not hold: no mistake of the script's, but a finding. */
+export class ExpectationError extends Error {
+  override readonly name = 'ExpectationError';
+
+  constructor({ file, line, message }: ScriptErrorOptions) {
+    super(`${file}:${line}: expectation failed: ${message}`);
   }
 }

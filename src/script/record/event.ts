@@ -8,6 +8,8 @@ export interface PlainEvent {
   readonly e: string;
   readonly by: string;
   readonly fields: Readonly<Record<string, string | number>>;
+  /** What tracepoints print beside it, and recordings leave out. */
+  readonly detail?: Readonly<Record<string, string | number>>;
 }
 
 export interface SpteEvent {

@@ -14,6 +14,8 @@ import { hex, type PhaseEvent } from './event.ts';
 import { extendRun, type SpteRun } from './spte-run.ts';
 import type { TracePoints } from './trace-points.ts';
 
+type Fields = Readonly<Record<string, string | number>>;
+
 const RET_NAMES: Readonly<Record<number, string>> = {
   [RetPf.retry]: 'RETRY',
   [RetPf.emulate]: 'EMULATE',
@@ -63,9 +65,9 @@ export class EventLog {
     return events;
   }
 
-  add(e: string, by: string, fields: Readonly<Record<string, string | number>> = {}): void {
+  add(e: string, by: string, fields: Fields = {}, detail?: Fields): void {
     if (this.points.absent.includes(e)) return;
-    const event = { e, by, fields };
+    const event: PhaseEvent = detail === undefined ? { e, by, fields } : { e, by, fields, detail };
     this.listener?.(event);
     this.#events.push(event);
   }
@@ -91,8 +93,8 @@ export class Recorder implements MmuTrace, Probe {
     this.by = by;
   }
 
-  #add(e: string, fields?: Readonly<Record<string, string | number>>): void {
-    this.log.add(e, this.by, fields);
+  #add(e: string, fields?: Fields, detail?: Fields): void {
+    this.log.add(e, this.by, fields, detail);
   }
 
   operation(name: TracedOperation): void {
@@ -110,11 +112,11 @@ export class Recorder implements MmuTrace, Probe {
   #rootPending = false;
 
   pageFault(vcpu: number, gfn: Gfn, errorCode: number): void {
-    this.#add('npf', { vcpu, gfn: hex(gfn), err: errorLetters(errorCode) });
+    this.#add('npf', { vcpu, gfn: hex(gfn), err: errorLetters(errorCode) }, { error: errorCode });
   }
 
-  pageFaultDone(_vcpu: number, _gfn: Gfn, result: number): void {
-    this.#add('tdp_page_fault_ret', { ret: result < 0 ? result : RET_NAMES[result] });
+  pageFaultDone(_vcpu: number, gfn: Gfn, result: number): void {
+    this.#add('tdp_page_fault_ret', { ret: result < 0 ? result : RET_NAMES[result] }, { gfn: hex(gfn), code: result });
   }
 
   requested(gfn: Gfn, level: Level): void {
@@ -128,15 +130,19 @@ export class Recorder implements MmuTrace, Probe {
   fastPageFault(
     vcpu: number,
     gfn: Gfn,
-    _errorCode: number,
-    _sptep: Address,
+    errorCode: number,
+    sptep: Address,
     old: Spte,
     next: Spte,
     result: RetPf,
     level: Level,
   ): void {
     const ret = result === RetPf.invalid ? 'not-handled' : RET_NAMES[result];
-    this.#add('fast_page_fault', { vcpu, gfn: hex(gfn), old: hex64(old), new: hex64(next), ret });
+    this.#add(
+      'fast_page_fault',
+      { vcpu, gfn: hex(gfn), old: hex64(old), new: hex64(next), ret },
+      { error: errorCode, sptep: hex(sptep) },
+    );
     if (equal64(old, next)) return;
     const base = this.log.geometry.round(gfn, level);
     this.log.addChange({ asId: 0, gfn: base, level, old, next, by: this.by, fast: true, n: 1, stepOld: false, stepNew: false });
@@ -158,8 +164,8 @@ export class Recorder implements MmuTrace, Probe {
     this.#add('table_removed', { gfn: hex(gfn), table_level: level });
   }
 
-  splitHugePage(gfn: Gfn, _spte: Spte, level: Level, errno: number): void {
-    this.#add('split_huge_page', { gfn: hex(gfn), level, errno });
+  splitHugePage(gfn: Gfn, spte: Spte, level: Level, errno: number): void {
+    this.#add('split_huge_page', { gfn: hex(gfn), level, errno }, { spte: hex64(spte) });
   }
 
   iterStart(minLevel: Level, gfn: Gfn): void {
