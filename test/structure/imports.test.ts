@@ -15,6 +15,8 @@ const RANKS: Record<string, number> = {
   oracles: 5,
   bugs: 5,
   report: 6,
+  simulate: 6,
+  paper: 6,
   script: 5,
   conform: 6,
   cli: 7,

@@ -1,6 +1,7 @@
 /**
  * From a run that is over to its result: how it ended, what was measured, where the time went.
  */
+import type { Address } from '../../machine/point.ts';
 import { VmStat, vmStat } from '../../mmu/vm-stat.ts';
 import { waitsFor } from '../measure/lock-measurements.ts';
 import type { Measurement } from '../measure/measurement.ts';
@@ -136,7 +137,11 @@ function detail(run: VirtualRun, reports: readonly TaskReport[]): VirtualDetail 
     },
     reschedLate: { thread: plan.threads[late].name, ns: reports[late].reschedLateMaxNs },
     rcu: longestRcu(run),
-    hotLines: engine.hottestLines(HOT_LINES).map(({ label, address, stallNs }) => ({ label, address, stallNs })),
+    hotLines: engine.hottestLines(HOT_LINES).map(({ label, address, stallNs }) => ({
+      label: run.layout.vm.arena.find(address as Address)?.name ?? label,
+      address,
+      stallNs,
+    })),
     lostWakes: engine.lostWakes,
   };
 }

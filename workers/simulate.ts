@@ -1,0 +1,3 @@
+// inline
+/** A thread that simulates. */
+export { serveSimulation as default } from '../src/simulate/worker.ts';
