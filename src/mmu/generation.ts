@@ -25,6 +25,11 @@ export interface KernelGeneration {
    * longterm 6.1 took the change of 6.6 over (recorded on 6.1.190), and with it the reference of the MMU's own.
    */
   readonly rootZapBy: 'worker' | 'caller';
+  /**
+   * Whether a root is zapped like any other range (until 5.17): each entry frozen and flushed under the read lock, and a root
+   * whose last reference goes only after it left the list.
+   */
+  readonly rootZapFlushes: boolean;
   /** Whether the last put of a valid root zaps it (until 6.3) or the MMU holds a reference of its own (6.4). */
   readonly zapRootOnLastPut: boolean;
   /** mmu_lock mode in which a root is allocated: read since 6.9. */
@@ -79,6 +84,7 @@ const v5_15: KernelGeneration = {
   rootZapPasses: ['root'],
   bookkeepingAfterFrozen: false,
   rootZapBy: 'caller',
+  rootZapFlushes: true,
   zapRootOnLastPut: true,
   rootAllocLock: 'write',
   splitAllocatesUnderLock: true,
@@ -107,6 +113,7 @@ const v5_18: KernelGeneration = {
   name: '5.18',
   rootZapPasses: [3, 'root'],
   rootZapBy: 'worker',
+  rootZapFlushes: false,
   leafZapRemovesTables: false,
   eagerPageSplit: true,
   exchangeVolatile: true,

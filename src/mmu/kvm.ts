@@ -52,6 +52,8 @@ export interface KvmConfig {
   readonly dirtyRingEntries?: number;
   /** Page-table pages that a vCPU takes at a time (KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE), where it is not the kernel's 40. */
   readonly pageCache?: number;
+  /** A thread of its own zaps invalidated roots, in the kernels that have a worker for it: see zap-worker.ts. */
+  readonly zapWorker?: boolean;
 }
 
 /** Shared words of struct kvm. What is written together lies together; what different writers fight over, apart. */

@@ -17,6 +17,7 @@ import { assertMmuLockHeld } from './mmu-lock.ts';
 import { invalidRole, PageHeader, roleAsId, roleInvalid } from './mmu-page.ts';
 import { Site } from './site.ts';
 import { tdpMmuZapRoot } from './zap-root-passes.ts';
+import { scheduleZapRoot } from './zap-worker-queue.ts';
 
 /** Which roots a walk visits. */
 export const RootTypes = { valid: 1, invalid: 2, all: 3 } as const;
@@ -51,19 +52,25 @@ export function* kvmTdpMmuPutRoot(kvm: Kvm, root: number): Task<void> {
   const old = kvm.memory.add32(yield rmw(kvm.pages.word(root, PageHeader.rootCount)), -1);
   if (old <= 0) throw new InvariantError('root-refcount-underflow', `root ${root} was put with ${old} references`);
   if (old > 1) return;
-  if (zapsOnLastPut(kvm) && (yield* zapUnusedRoot(kvm, root))) return;
-  if (!(yield* rootIsInvalid(kvm, root)))
+  const { rootZapFlushes: zapUnlisted } = kvm.generation;
+  if (zapsOnLastPut(kvm) && !zapUnlisted && (yield* zapUnusedRoot(kvm, root))) return;
+  if (!zapUnlisted && !(yield* rootIsInvalid(kvm, root)))
     throw new InvariantError('last-put-of-valid-root', `the last reference of root ${root} was put while it is valid`);
   yield* spinLock(kvm.pagesLock, kvm.thread, Site.kvm_tdp_mmu_put_root);
   yield* unlinkRoot(kvm, root);
   yield* spinUnlock(kvm.pagesLock, kvm.thread);
   kvm.counters[MmuCounter.tdp_mmu_roots]--;
+  // Until 5.17 it was emptied only now, off the list, where no notifier would find it: so mmu_lock must not be dropped.
+  if (zapUnlisted) yield* tdpMmuZapRoot(kvm, root, isShared(kvm), false);
   yield* callRcu(kvm.rcu, kvm.thread, root);
 }
 
+const isShared = (kvm: Kvm): boolean => kvm.thread.held(LockNumber.mmuLock) === Held.read;
+
 /**
- * The last reference of a root that was still valid is gone (until 6.4). Nobody can get one any more; but it still maps pages,
- * which notifiers must find. So it is made invalid, gets its reference back, is zapped, and only then goes.
+ * The last reference of a root that was still valid is gone (5.18 to 6.3). Nobody can get one any more; but it still maps
+ * pages, which notifiers must find. So it is made invalid, gets its reference back, is zapped, by the worker where there is
+ * one, and only then goes.
  *
  * @returns whether there was anything to do: the root was valid
  */
@@ -74,8 +81,11 @@ function* zapUnusedRoot(kvm: Kvm, root: number): Task<boolean> {
   if (roleInvalid(role)) return false;
   memory.store32(yield write(word), invalidRole(role));
   memory.store32(yield write(pages.word(root, PageHeader.rootCount)), 1);
-  const shared = kvm.thread.held(LockNumber.mmuLock) === Held.read;
-  yield* tdpMmuZapRoot(kvm, root, shared);
+  if (kvm.generation.rootZapBy === 'worker') {
+    yield* scheduleZapRoot(kvm, root);
+    return true;
+  }
+  yield* tdpMmuZapRoot(kvm, root, isShared(kvm));
   yield* kvmTdpMmuPutRoot(kvm, root);
   return true;
 }

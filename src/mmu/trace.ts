@@ -63,6 +63,8 @@ export interface MmuTrace {
   /** A walk begins; every restart of it, the first included, follows as `iterRestart`. */
   iterStart(minLevel: Level, gfn: Gfn): void;
   iterRestart(): void;
+  /** A walk of a root's zap begins, for entries at or below `zapLevel`: not a tracepoint of the kernel. */
+  zapRootPass?(asId: number, zapLevel: Level): void;
   /** cond_resched of mmu_lock took place. */
   yielded(mode: 'read' | 'write'): void;
   trySplit(start: Gfn, end: Gfn, target: Level, shared: boolean): void;

@@ -7,6 +7,7 @@
  */
 import { type Address, read, type Task, write } from '../machine/point.ts';
 import { MmuCounter } from './counters.ts';
+import { kvmFlushRemoteTlbs } from './flush.ts';
 import { type Kvm, KvmWord } from './kvm.ts';
 import type { Gfn } from './level.ts';
 import { assertMmuLockHeldWrite, mmuLock, mmuUnlock } from './mmu-lock.ts';
@@ -17,13 +18,15 @@ import { Site } from './site.ts';
 import { isShadowPresent } from './spte.ts';
 import { readSpte } from './write-spte.ts';
 import { tdpMmuZapRoot } from './zap-root-passes.ts';
+import { flushZapWork } from './zap-worker.ts';
+import { scheduleZapRoot } from './zap-worker-queue.ts';
 
 /**
  * Marks every valid root invalid and hands the MMU's own reference to whoever zaps it. The request to drop such roots must be
  * made in the same hold of mmu_lock (`kvmMmuZapAllFast`).
  */
 export function* kvmTdpMmuInvalidateAllRoots(kvm: Kvm): Task<void> {
-  const { memory, pages } = kvm;
+  const { generation, memory, pages } = kvm;
   let root = memory.load32(yield read(kvm.word(KvmWord.roots)));
   while (root !== 0) {
     const role = memory.load32(yield read(pages.word(root, PageHeader.role)));
@@ -31,17 +34,25 @@ export function* kvmTdpMmuInvalidateAllRoots(kvm: Kvm): Task<void> {
     // last one is just being put.
     const given = !roleInvalid(role) && (!zapsOnLastPut(kvm) || (yield* kvmTdpMmuGetRoot(kvm, root)));
     if (given) {
-      memory.store32(yield write(pages.word(root, PageHeader.scheduledRootToZap)), 1);
       memory.store32(yield write(pages.word(root, PageHeader.role)), invalidRole(role));
+      if (generation.rootZapBy === 'worker') yield* scheduleZapRoot(kvm, root);
+      else memory.store32(yield write(pages.word(root, PageHeader.scheduledRootToZap)), 1);
       kvm.counters[MmuCounter.roots_invalidated]++;
     }
     root = memory.load32(yield read(pages.word(root, PageHeader.rootNext)));
   }
 }
 
-/** Zaps the roots that were invalidated and puts the reference that came with them. The caller holds slots_lock. */
+/**
+ * Sees to it that the roots that were invalidated are zapped, and the reference that came with them put: in the kernels that
+ * have a worker for it, by waiting for that. The caller holds slots_lock, and no mmu_lock.
+ */
 export function* kvmTdpMmuZapInvalidatedRoots(kvm: Kvm, shared: boolean): Task<void> {
   kvm.trace?.operation('zap_invalidated_roots');
+  if (kvm.generation.rootZapBy === 'worker') {
+    yield* flushZapWork(kvm);
+    return;
+  }
   const { bugs, memory, pages } = kvm;
   const { all } = RootTypes;
   yield* mmuLock(kvm, shared, Site.kvm_tdp_mmu_zap_invalidated_roots);
@@ -65,13 +76,15 @@ export function* kvmTdpMmuZapInvalidatedRoots(kvm: Kvm, shared: boolean): Task<v
   yield* mmuUnlock(kvm, shared);
 }
 
-/** Zaps all roots because the address space is going away. No flush: no vCPU can run any more. */
+/** Zaps all roots because the address space is going away. No flush since 5.18: no vCPU can run any more. */
 export function* kvmTdpMmuZapAll(kvm: Kvm): Task<void> {
   assertMmuLockHeldWrite(kvm);
   const { all } = RootTypes;
+  let flush = false;
   for (let root = yield* nextRoot(kvm, 0, all, ANY_AS); root !== 0; root = yield* nextRoot(kvm, root, all, ANY_AS)) {
-    yield* tdpMmuZapRoot(kvm, root, false);
+    if (yield* tdpMmuZapRoot(kvm, root, false)) flush = true;
   }
+  if (flush) yield* kvmFlushRemoteTlbs(kvm);
 }
 
 /** Zaps the one table `page` through the SPTE that links it. Returns whether a flush is owed. */
