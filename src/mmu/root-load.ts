@@ -14,7 +14,7 @@ import { asGfn } from './level.ts';
 import { initSp } from './link-sp.ts';
 import { mmuLock, mmuUnlock } from './mmu-lock.ts';
 import { PageHeader, packRole, roleInvalid } from './mmu-page.ts';
-import { kvmTdpMmuGetRoot, kvmTdpMmuPutRoot, linkRoot, nextRootNoRef, RootTypes, zapsOnLastPut } from './roots.ts';
+import { kvmTdpMmuGetRoot, kvmTdpMmuPutRoot, linkRoot, nextRoot, nextRootNoRef, RootTypes, zapsOnLastPut } from './roots.ts';
 import { Site } from './site.ts';
 import { Access } from './spte.ts';
 import { PREV_ROOTS, type VcpuMmu } from './vcpu-mmu.ts';
@@ -33,8 +33,17 @@ function rootRole(kvm: Kvm, vcpu: VcpuMmu): number {
   });
 }
 
-/** A valid root with `role`, with a reference to it, or 0. */
+/** A valid root with `role`, with a reference to it, or 0. Roots may go meanwhile: the walk holds the one that it is at. */
 function* findRoot(kvm: Kvm, role: number): Task<number> {
+  const { valid } = RootTypes;
+  const asId = (role >>> 4) & 15;
+  let root = yield* nextRoot(kvm, 0, valid, asId);
+  while (root !== 0 && kvm.pages.role(root) !== role) root = yield* nextRoot(kvm, root, valid, asId);
+  return root;
+}
+
+/** The same under tdp_mmu_pages_lock, without which no root leaves the list. */
+function* findRootLocked(kvm: Kvm, role: number): Task<number> {
   const { valid } = RootTypes;
   const asId = (role >>> 4) & 15;
   for (let root = yield* nextRootNoRef(kvm, 0, valid, asId); root !== 0; root = yield* nextRootNoRef(kvm, root, valid, asId)) {
@@ -53,7 +62,7 @@ function* kvmTdpMmuAllocRoot(kvm: Kvm, vcpu: VcpuMmu): Task<number> {
   if (root === 0) {
     yield* spinLock(kvm.pagesLock, kvm.thread, Site.mmu_alloc_direct_roots);
     // Two vCPUs may have missed it at the same time under the read lock: the second look is the one that counts.
-    if (shared && kvm.bugs['duplicate-root-alloc-under-read-lock'] !== true) root = yield* findRoot(kvm, role);
+    if (shared && kvm.bugs['duplicate-root-alloc-under-read-lock'] !== true) root = yield* findRootLocked(kvm, role);
     if (root === 0) root = yield* makeRoot(kvm, vcpu, role);
     yield* spinUnlock(kvm.pagesLock, kvm.thread);
   }

@@ -12,8 +12,13 @@ export class DirtyHandover implements StepRule {
   readonly name = 'dirty-handover';
   /** Frames that were written through a dirty SPTE since they were reported. */
   readonly #written = new Set<number>();
-  /** For each thread frames whose SPTE it has taken or cleaned, and not reported. */
-  readonly #owed: Set<number>[] = [];
+  /** For each thread frames whose SPTE it has taken or cleaned and not reported, with the gfn. */
+  readonly #owed: Map<number, Gfn>[] = [];
+  readonly #vcpus: () => readonly Vcpu[];
+
+  constructor(vcpus: () => readonly Vcpu[]) {
+    this.#vcpus = vcpus;
+  }
 
   reset(): void {
     this.#written.clear();
@@ -25,13 +30,13 @@ export class DirtyHandover implements StepRule {
     if (leaf !== null && vcpu.kvm.spte.isDirty(leaf.spte)) this.#written.add(pfn);
   }
 
-  spteChanged(thread: WatchedThread, { level, old, next }: SpteChange): void {
+  spteChanged(thread: WatchedThread, { gfn, level, old, next }: SpteChange): void {
     if (this.#written.size === 0 || !isShadowPresent(old) || !isLastSpte(old, level)) return;
     const { spte, geometry } = thread.vm.kvm;
     if (isShadowPresent(next) && (!isLastSpte(next, level) || spte.isDirty(next))) return;
     const first = sptePfn(old);
     for (let pfn = first; pfn < first + geometry.span(level); pfn++) {
-      if (this.#written.has(pfn)) (this.#owed[thread.id] ??= new Set()).add(pfn);
+      if (this.#written.has(pfn)) (this.#owed[thread.id] ??= new Map()).set(pfn, (gfn + pfn - first) as Gfn);
     }
   }
 
@@ -49,10 +54,22 @@ export class DirtyHandover implements StepRule {
   mmuUnlocked(thread: WatchedThread): void {
     const owed = this.#owed[thread.id];
     if (owed === undefined || owed.size === 0) return;
-    const [pfn] = owed;
+    for (const [pfn, gfn] of owed) if (this.#knownElsewhere(gfn, pfn)) owed.delete(pfn);
+    if (owed.size === 0) return;
+    const [[pfn]] = owed;
     breakRule(
       'dirty-lost',
       `${thread.name} took the SPTE of frame ${hex(pfn)}, which the guest wrote, and did not report it dirty`,
     );
+  }
+
+  /** Whether another root has an SPTE for the frame that is dirty, so that the write is not forgotten. */
+  #knownElsewhere(gfn: Gfn, pfn: number): boolean {
+    return this.#vcpus().some((vcpu) => {
+      const leaf = vcpu.walker.root === 0 ? null : leafAt(vcpu, vcpu.walker.root, gfn);
+      if (leaf === null || !vcpu.kvm.spte.isDirty(leaf.spte)) return false;
+      const { geometry } = vcpu.kvm;
+      return sptePfn(leaf.spte) + (gfn - geometry.round(gfn, leaf.level)) === pfn;
+    });
   }
 }

@@ -10,5 +10,5 @@ import { Walks } from './walks.ts';
 
 /** Fresh rules for one VM; `vcpus` are asked for when they are there. */
 export function stepRules(vcpus: () => readonly Vcpu[]): readonly StepRule[] {
-  return [new Changes(), new FlushOwed(vcpus), new FreedPages(), new DirtyHandover(), new Invalidation(), new Walks()];
+  return [new Changes(), new FlushOwed(vcpus), new FreedPages(), new DirtyHandover(vcpus), new Invalidation(), new Walks()];
 }
