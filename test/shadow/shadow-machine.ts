@@ -2,12 +2,15 @@
 import { expect } from 'vitest';
 import { drainPageCache } from '../../src/machine/page-cache.ts';
 import { own, type Task } from '../../src/machine/point.ts';
-import { asGfn } from '../../src/mmu/level.ts';
+import { srcuReadLock, srcuReadUnlock } from '../../src/machine/srcu.ts';
+import { asGfn, type Level } from '../../src/mmu/level.ts';
 import { PageHeader } from '../../src/mmu/mmu-page.ts';
+import { kvmWriteTrackAddGfn } from '../../src/mmu/page-track.ts';
+import { isShadowPresentLeaf, isWritable, spteToChildPage } from '../../src/mmu/spte.ts';
 import { type AuditFinding, activePages, auditShadow, shadowRoots } from '../../src/shadow/audit.ts';
 import type { ShadowLayout } from '../../src/shadow/shadow-layout.ts';
 import { touchPages } from '../../src/vm/guest-programs.ts';
-import { destroyVm } from '../../src/vm/ioctl.ts';
+import { clearDirtyLog, destroyVm } from '../../src/vm/ioctl.ts';
 import type { AccessKind } from '../../src/vm/page-walker.ts';
 import { vcpuDestroy } from '../../src/vm/vcpu-run.ts';
 import type { VmConfig } from '../../src/vm/vm-config.ts';
@@ -85,6 +88,35 @@ export class ShadowMachine extends VmMachine {
   /** The sum of a counter over all threads. */
   count(index: number): number {
     return this.vms.reduce((sum, vm) => sum + vm.thread.counters[index], 0);
+  }
+
+  /** Whether the leaf of `gfn` at `level` in vCPU 0's tables is writable. */
+  leafWritable(gfn: number, level: Level = 1): boolean {
+    const { geometry, pages } = this.ioctl.kvm;
+    let page = this.vcpus[0].mmu.root;
+    for (let at = geometry.rootLevel; ; at--) {
+      const spte = this.memory.load64(own(pages.sptep(page, geometry.index(asGfn(gfn), at))));
+      if (at === level) {
+        if (!isShadowPresentLeaf(spte, level)) throw new RangeError(`gfn ${gfn} is not mapped at level ${level}`);
+        return isWritable(spte);
+      }
+      page = spteToChildPage(spte);
+    }
+  }
+
+  /** Begins to track writes to `gfn`. */
+  *trackWrites(gfn: number): Task<void> {
+    const { kvm } = this.ioctl;
+    const srcu = yield* srcuReadLock(kvm.srcu, kvm.thread);
+    const slot = yield* kvm.slots.find(kvm, 0, asGfn(gfn));
+    yield* kvmWriteTrackAddGfn(kvm, slot!, asGfn(gfn));
+    yield* srcuReadUnlock(kvm.srcu, kvm.thread, srcu);
+  }
+
+  /** CLEAR of all of `pages` pages from `firstPage` on. */
+  *clear(slot: number, firstPage: number, pages: number): Task<number> {
+    const bitmap = new Uint32Array(Math.ceil(pages / 32)).fill(0xffff_ffff);
+    return yield* clearDirtyLog(this.ioctl, { slot, firstPage, pages, bitmap });
   }
 
   *guest(vcpu: number, first: number, count: number, kind: AccessKind): Task<unknown> {
