@@ -17,7 +17,7 @@ export const pagesOracle: StateOracle = {
   help: 'every page-table page is reachable, cached, queued for RCU or free, exactly once; free pages are untouched',
   check(state, found) {
     const { allocator, rcu } = state.kvm;
-    const linked = walkTables(state, () => {});
+    const linked = walkTables(state, null);
     const free = listOf(state, state.load(allocator.freeHead), 'free list', found);
     const queued = listOf(state, state.load(rcu.head), 'RCU queue', found);
     const cached = state.options.cachedPages === undefined ? null : [...state.options.cachedPages];

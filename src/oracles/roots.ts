@@ -101,6 +101,7 @@ function checkReferences(state: QuiescentState, found: Findings, { root, held, o
 
 function checkInvalidEmpty(state: QuiescentState, found: Findings): void {
   const reported = new Set<number>();
+  if (!state.roots().some((root) => roleInvalid(state.header(root, PageHeader.role)))) return;
   walkTables(state, (at) => {
     if (!roleInvalid(at.rootRole) || !isShadowPresent(at.spte) || reported.has(at.root)) return;
     if (state.header(at.root, PageHeader.scheduledRootToZap) !== 0) return;

@@ -43,7 +43,8 @@ export const statisticsOracle: StateOracle = {
 
 /** Checks the list of possible NX huge pages and returns its length. */
 function checkNxList(state: QuiescentState, found: Findings): number {
-  const linked = walkTables(state, () => {});
+  if (state.load(state.kvm.word(KvmWord.nxPages)) === 0) return checkNxTail(state, found, 0);
+  const linked = walkTables(state, null);
   const seen = new Set<number>();
   let previous = 0;
   for (let page = state.load(state.kvm.word(KvmWord.nxPages)); page !== 0; page = state.header(page, PageHeader.nxNext)) {
@@ -61,7 +62,12 @@ function checkNxList(state: QuiescentState, found: Findings): number {
     if (linked[page] === 0) found.report('nx-unlinked', { page }, `page ${page} is on the NX list, but no SPTE links it`);
     previous = page;
   }
-  const tail = state.load(state.kvm.word(KvmWord.nxPagesTail));
-  if (tail !== previous) found.report('nx-list', { page: tail }, `the NX list ends at page ${previous}, its tail says ${tail}`);
+  checkNxTail(state, found, previous);
   return seen.size;
+}
+
+function checkNxTail(state: QuiescentState, found: Findings, last: number): number {
+  const tail = state.load(state.kvm.word(KvmWord.nxPagesTail));
+  if (tail !== last) found.report('nx-list', { page: tail }, `the NX list ends at page ${last}, its tail says ${tail}`);
+  return 0;
 }

@@ -10,7 +10,9 @@ import type { LockMode } from '../machine/probe.ts';
 import type { Gfn, Level, Pfn } from '../mmu/level.ts';
 import type { Spte } from '../mmu/spte.ts';
 import type { TracedOperation } from '../mmu/trace.ts';
-import type { StepWorld, TableInfo, ThreadView } from './step-world.ts';
+import type { StepWorld } from './step-world.ts';
+import type { TableInfo } from './table-info.ts';
+import type { ThreadView } from './thread-view.ts';
 
 /** One change of an SPTE in a table, seen in the arena itself. The object is used again: copy what is to be kept. */
 export interface SpteStep {

@@ -5,7 +5,9 @@ import type { Gfn, Level } from '../mmu/level.ts';
 import type { TracedOperation } from '../mmu/trace.ts';
 import { QuietTrace } from './quiet-trace.ts';
 import type { StepOracle } from './step-oracle.ts';
-import { type StepWorld, TableStatus, type ThreadView } from './step-world.ts';
+import type { StepWorld } from './step-world.ts';
+import { TableStatus } from './table-info.ts';
+import type { ThreadView } from './thread-view.ts';
 
 export class ThreadReports extends QuietTrace {
   readonly world: StepWorld;

@@ -11,62 +11,22 @@ import type { Memory } from '../machine/memory.ts';
 import { PageState } from '../machine/page-allocator.ts';
 import { type Address, own, StepKind } from '../machine/point.ts';
 import type { Probe } from '../machine/probe.ts';
-import { Held } from '../machine/thread.ts';
 import { VcpuMode } from '../machine/tlb-shootdown.ts';
 import { Word64 } from '../machine/word64.ts';
 import { type Kvm, KvmWord } from '../mmu/kvm.ts';
 import { asGfn, type Gfn, type Level } from '../mmu/level.ts';
 import { PageHeader, roleInvalid } from '../mmu/mmu-page.ts';
 import { isLastSpte, isShadowPresent, type Spte, spteToChildPage } from '../mmu/spte.ts';
-import type { MmuTrace, TracedOperation } from '../mmu/trace.ts';
+import type { MmuTrace } from '../mmu/trace.ts';
 import type { GuestObserver } from '../vm/vcpu.ts';
 import type { Vm } from '../vm/vm.ts';
 import type { Where } from './oracle.ts';
 import { QuiescentState } from './quiescent-state.ts';
 import type { StepOracle } from './step-oracle.ts';
 import { ThreadReports } from './step-reports.ts';
+import { TableInfo, TableStatus } from './table-info.ts';
 import { walkTables } from './table-walk.ts';
-
-/** A thread as oracles see it. */
-export class ThreadView {
-  readonly id: number;
-  readonly name: string;
-  /** The vCPU that it runs, or -1. */
-  readonly vcpu: number;
-  /** How it holds each lock, by lock number. */
-  readonly held = new Uint8Array(16);
-  inRcu = false;
-  /** The operation that it announced last. */
-  operation: TracedOperation | '' = '';
-  /** Lowest level of the write protection that it announced last. */
-  protectLevel: Level = 0;
-
-  constructor(id: number, name: string, vcpu: number) {
-    this.id = id;
-    this.name = name;
-    this.vcpu = vcpu;
-  }
-
-  reset(): void {
-    this.held.fill(Held.no);
-    this.inRcu = false;
-    this.operation = '';
-    this.protectLevel = 0;
-  }
-}
-
-/** Where a page-table page is. */
-export const TableStatus = { free: 0, private: 1, linked: 2, removed: 3 } as const;
-export type TableStatus = (typeof TableStatus)[keyof typeof TableStatus];
-
-export class TableInfo {
-  status: TableStatus = TableStatus.free;
-  /** The thread that has it in hand while it is private. */
-  owner = -1;
-  root = 0;
-  level: Level = 0;
-  gfn: Gfn = asGfn(0);
-}
+import { ThreadView } from './thread-view.ts';
 
 export interface StepWorldOptions {
   readonly vm: Vm;
@@ -262,7 +222,7 @@ export class StepWorld {
   #readTables(): void {
     const state = new QuiescentState(this.vm);
     const { allocator, pages } = this.kvm;
-    const found = walkTables(state, () => {});
+    const found = walkTables(state, null);
     for (let i = 0; i < this.#shadow.length; i++) this.#shadow[i] = state.load((allocator.tables + i) as Address);
     for (let page = 1; page < allocator.pages; page++) {
       const info = this.tables[page];

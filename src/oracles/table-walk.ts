@@ -4,8 +4,8 @@
  * The tables may be broken, so nothing is trusted: a page is entered once, and only one that exists.
  */
 import { type Address, own } from '../machine/point.ts';
-import type { Word64 } from '../machine/word64.ts';
-import { asGfn, type Gfn, type Level } from '../mmu/level.ts';
+import { Word64 } from '../machine/word64.ts';
+import { asGfn, type Gfn, type Level, PG_LEVEL_4K } from '../mmu/level.ts';
 import { PageHeader } from '../mmu/mmu-page.ts';
 import { isLastSpte, isShadowPresent, spteToChildPage } from '../mmu/spte.ts';
 import type { Where } from './oracle.ts';
@@ -42,9 +42,9 @@ export function isLeafAt(at: Position): boolean {
 
 /**
  * Calls `visit` for each entry below the roots on the list that is not empty. Returns, for each page-table page, how often it
- * was found: as a root or linked by an entry.
+ * was found: as a root or linked by an entry. Without `visit` only tables are looked for.
  */
-export function walkTables(state: QuiescentState, visit: (at: Position) => void): Uint8Array {
+export function walkTables(state: QuiescentState, visit: ((at: Position) => void) | null): Uint8Array {
   const found = new Uint8Array(state.kvm.allocator.pages);
   for (const root of state.roots()) {
     found[root]++;
@@ -53,7 +53,7 @@ export function walkTables(state: QuiescentState, visit: (at: Position) => void)
   return found;
 }
 
-function walkRoot(state: QuiescentState, root: number, found: Uint8Array, visit: (at: Position) => void): void {
+function walkRoot(state: QuiescentState, root: number, found: Uint8Array, visit: ((at: Position) => void) | null): void {
   const { geometry, pages, spte: format, memory } = { ...state.kvm, memory: state.memory };
   const { nonpresent } = format;
   const at: Position = {
@@ -67,17 +67,20 @@ function walkRoot(state: QuiescentState, root: number, found: Uint8Array, visit:
     spte: nonpresent,
   };
   const table = (page: number, base: number, level: Level): void => {
+    if (visit === null && level === PG_LEVEL_4K) return;
     for (let index = 0; index < geometry.entries; index++) {
       const sptep = pages.sptep(page, index);
-      const spte = memory.load64(own(sptep));
-      if (spte.lo === nonpresent.lo && spte.hi === nonpresent.hi) continue;
+      const lo = memory.load32(own(sptep));
+      const hi = memory.load32(own((sptep + 1) as Address));
+      if (lo === nonpresent.lo && hi === nonpresent.hi) continue;
+      const spte = new Word64(lo, hi);
       at.page = page;
       at.index = index;
       at.sptep = sptep;
       at.gfn = asGfn(base + index * geometry.span(level));
       at.level = level;
       at.spte = spte;
-      visit(at);
+      visit?.(at);
       if (!isShadowPresent(spte) || isLastSpte(spte, level)) continue;
       const child = spteToChildPage(spte);
       if (!state.isPage(child)) continue;

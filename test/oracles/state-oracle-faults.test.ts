@@ -368,7 +368,7 @@ const BUGS: readonly (readonly [string, string, VmMachineOptions, (m: VmMachine)
 describe('a bug in the MMU', () => {
   it.each(BUGS)('%s shows as %s', (bug, rule, options, tasks) => {
     const seen = new Set<string>();
-    for (let seed = 0; seed < 60; seed++) {
+    for (let seed = 0; seed < 60 && !seen.has(rule); seed++) {
       const healthy = new VmMachine(options);
       healthy.together(seed, ...tasks(healthy));
       expect(healthy.broken(), `seed ${seed} without the bug`).toEqual([]);

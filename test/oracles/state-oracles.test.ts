@@ -81,7 +81,7 @@ describe('state oracles hold', () => {
   });
 
   it.each(['5.15', '5.18', '6.1', '6.12', '6.13'] as KernelName[])('after concurrent operations: kernel %s', (kernel) => {
-    for (let seed = 0; seed < 25; seed++) {
+    for (let seed = 0; seed < 12; seed++) {
       const m = new VmMachine({ config: { kernel }, needResched: () => seed % 3 === 0 });
       m.run(m.guest(0, [0, 20, 40]));
       m.together(seed, m.guest(0, [0, 1, 5, 17, 1]), m.guest(1, [2, 3, 16, 40]), logAndHarvest(m.ioctl), hostStorm(m.host));
@@ -92,7 +92,7 @@ describe('state oracles hold', () => {
   });
 
   it.each(['6.12', '6.13'] as KernelName[])('after a slot moved under running vCPUs: kernel %s', (kernel) => {
-    for (let seed = 0; seed < 25; seed++) {
+    for (let seed = 0; seed < 12; seed++) {
       const m = new VmMachine({ config: { kernel }, needResched: () => seed % 3 === 0 });
       m.run(m.guest(0, [0, 20, 40]));
       m.together(seed, m.guest(0, [0, 70]), m.guest(1, [2, 5]), setUserMemoryRegion(m.ioctl, { ...RAM, baseGfn: 64 }));
@@ -101,7 +101,7 @@ describe('state oracles hold', () => {
   });
 
   it.each(FLAVOURS)('after concurrent operations: %s', (_name, config) => {
-    for (let seed = 0; seed < 25; seed++) {
+    for (let seed = 0; seed < 12; seed++) {
       const m = new VmMachine({ config, needResched: () => seed % 2 === 0 });
       m.run(m.guest(0, [0, 20, 40]));
       m.together(

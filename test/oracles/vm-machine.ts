@@ -1,21 +1,24 @@
 /** A whole VM over plain memory for tests of oracles: vCPUs, ioctls and the host, run alone or in seeded turns. */
 import { COUNTER_SLOTS } from '../../src/machine/counters.ts';
+import type { Memory } from '../../src/machine/memory.ts';
 import { PlainMemory } from '../../src/machine/plain-memory.ts';
 import { type Address, own, type Task } from '../../src/machine/point.ts';
-import { runToEnd, runTogether, seededPick } from '../../src/machine/run.ts';
+import { type Pick, runToEnd, runTogether, seededPick } from '../../src/machine/run.ts';
 import type { ThreadEnvironment } from '../../src/machine/thread.ts';
 import type { Word64 } from '../../src/machine/word64.ts';
 import type { BugSwitches } from '../../src/mmu/bug-switches.ts';
 import { asGfn, type Level } from '../../src/mmu/level.ts';
 import { isLastSpte, isShadowPresent, spteToChildPage } from '../../src/mmu/spte.ts';
-import type { MmuTrace } from '../../src/mmu/trace.ts';
 import { checkVm } from '../../src/oracles/index.ts';
 import type { Violation } from '../../src/oracles/oracle.ts';
 import type { StateOptions } from '../../src/oracles/quiescent-state.ts';
+import { StepDriver } from '../../src/oracles/step-driver.ts';
+import type { StepOracle } from '../../src/oracles/step-oracle.ts';
+import { StepWorld } from '../../src/oracles/step-world.ts';
 import { guestAccess } from '../../src/vm/guest.ts';
 import { AccessKind } from '../../src/vm/page-walker.ts';
 import { setUserMemoryRegion, type UserMemoryRegion } from '../../src/vm/set-memory-region.ts';
-import { type GuestObserver, Vcpu } from '../../src/vm/vcpu.ts';
+import { Vcpu } from '../../src/vm/vcpu.ts';
 import { VcpuArea } from '../../src/vm/vcpu-layout.ts';
 import { vcpuLeaveGuest } from '../../src/vm/vcpu-run.ts';
 import { createVm, openVm, type Vm } from '../../src/vm/vm.ts';
@@ -26,9 +29,10 @@ export interface VmMachineOptions {
   readonly config?: Partial<VmConfig>;
   readonly bugs?: BugSwitches;
   readonly slots?: readonly UserMemoryRegion[];
-  readonly trace?: (thread: number) => MmuTrace | null;
-  readonly probe?: (thread: number) => ThreadEnvironment['probe'];
-  readonly observer?: (vcpu: number) => GuestObserver | null;
+  /** Step oracles to watch what runs together. */
+  readonly watch?: readonly StepOracle[];
+  /** The arena to build in, where it is not the machine's own. */
+  readonly memory?: VmMachine['memory'];
   readonly needResched?: (thread: number) => boolean;
 }
 
@@ -47,37 +51,63 @@ export const SMALL: Partial<VmConfig> = {
   memory: [{ name: 'ram', type: 'thp', pages: 64, populate: true }],
 };
 
+/** Steps after which a run counts as one without progress. */
+const MAX_STEPS = 30_000;
+
 export const RAM: UserMemoryRegion = { slot: 0, baseGfn: 0, pages: 64, region: 0 };
 
+/** Seeded turns in which a task keeps the processor for some steps: so that one of them can be late by a whole operation. */
+function burstyPick(seed: number): Pick {
+  const random = seededPick(seed);
+  const dice = Array.from({ length: 64 }, (_, i) => i);
+  let last = -1;
+  return (runnable) => {
+    const at = runnable.indexOf(last);
+    if (at >= 0 && random(dice) > 1 + (seed % 4)) return at;
+    const index = random(runnable);
+    last = runnable[index];
+    return index;
+  };
+}
+
 export class VmMachine {
-  readonly memory: PlainMemory;
+  readonly memory: Memory & { readonly words: Int32Array<SharedArrayBuffer> };
   readonly config: VmConfig;
   readonly layout: VmLayout;
   /** A handle a thread; the first ones are the vCPUs'. */
   readonly vms: Vm[] = [];
   readonly vcpus: Vcpu[] = [];
+  readonly world: StepWorld | null;
 
   constructor(options: VmMachineOptions = {}) {
     this.config = vmConfig({ ...SMALL, ...options.config });
     const { config } = this;
-    this.memory = new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * new VmLayout(config).arenaWords)));
+    const words = new VmLayout(config).arenaWords;
+    this.memory = options.memory ?? new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * words)));
     this.layout = createVm(this.memory, config);
+    const nameOf = (id: number): string => (id < config.vcpus ? `vcpu ${id}` : `thread ${id}`);
+    const environmentOf = (id: number, probe: ThreadEnvironment['probe']): ThreadEnvironment => ({
+      memory: this.memory,
+      now: () => 0,
+      needResched: () => options.needResched?.(id) ?? false,
+      counters: new Float64Array(COUNTER_SLOTS),
+      probe,
+    });
+    // A handle to look through: nobody runs by it.
+    const onlooker = openVm({ layout: this.layout, threadId: 0, environment: environmentOf(0, null), trace: null });
+    const threads = Array.from({ length: config.threads }, (_, id) => nameOf(id));
+    const { watch } = options;
+    this.world = watch === undefined ? null : new StepWorld({ vm: onlooker, oracles: watch, threads });
     for (let id = 0; id < config.threads; id++) {
-      const environment: ThreadEnvironment = {
-        memory: this.memory,
-        now: () => 0,
-        needResched: () => options.needResched?.(id) ?? false,
-        counters: new Float64Array(COUNTER_SLOTS),
-        probe: options.probe?.(id) ?? null,
-      };
-      const threadName = id < config.vcpus ? `vcpu ${id}` : `thread ${id}`;
-      const trace = options.trace?.(id) ?? null;
+      const environment = environmentOf(id, this.world?.probeOf(id) ?? null);
+      const threadName = nameOf(id);
+      const trace = this.world?.traceOf(id) ?? null;
       this.vms.push(openVm({ layout: this.layout, threadId: id, threadName, environment, trace, bugs: options.bugs }));
     }
     for (let id = 0; id < config.vcpus; id++) {
       const vm = this.vms[id];
       const area = new VcpuArea(vm.vcpuArea(id), config);
-      const observer = options.observer?.(id) ?? null;
+      const observer = this.world?.guestObserver ?? null;
       this.vcpus.push(new Vcpu({ kvm: vm.kvm, id, area, contentWord: vm.contentWord, observer }));
     }
     for (const slot of options.slots ?? [RAM]) this.run(setUserMemoryRegion(this.ioctl, slot));
@@ -101,9 +131,26 @@ export class VmMachine {
     return runToEnd(this.memory, task);
   }
 
-  /** Runs the tasks in turns that follow from `seed`. */
+  /** Runs the tasks in turns that follow from `seed`; thread `threads[i]` runs task i. */
   together(seed: number, ...tasks: Task<unknown>[]): void {
-    runTogether<unknown>(this.memory, tasks, seededPick(seed), { maxSteps: 30_000 });
+    runTogether<unknown>(this.memory, tasks, seededPick(seed), { maxSteps: MAX_STEPS });
+  }
+
+  /** As `together`, under the eyes of the step oracles: each task with the number of its thread. */
+  watched(seed: number, ...tasks: (readonly [thread: number, task: Task<unknown>])[]): void {
+    const world = this.world as StepWorld;
+    const driver = new StepDriver(
+      world,
+      tasks.map(([thread]) => thread),
+    );
+    world.start();
+    const run = tasks.map(([, task]) => task);
+    try {
+      runTogether<unknown>(this.memory, run, burstyPick(seed), { maxSteps: MAX_STEPS, onStep: driver.onStep });
+      driver.finish();
+    } finally {
+      world.on = false;
+    }
   }
 
   /** The guest of vCPU `id` accesses `gfns`, and leaves the guest afterwards. */

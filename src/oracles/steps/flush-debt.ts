@@ -14,7 +14,9 @@ import { type Level, PG_LEVEL_4K } from '../../mmu/level.ts';
 import { isLastSpte, isShadowPresent, isWritable, type Spte, spteAdEnabled, sptePfn, spteToChildPage } from '../../mmu/spte.ts';
 import { hex } from '../oracle.ts';
 import type { SpteStep, StepOracle } from '../step-oracle.ts';
-import { type StepWorld, TableStatus, type ThreadView } from '../step-world.ts';
+import type { StepWorld } from '../step-world.ts';
+import { TableStatus } from '../table-info.ts';
+import type { ThreadView } from '../thread-view.ts';
 
 export type DebtKind = 'leaf' | 'table' | 'protection' | 'log';
 

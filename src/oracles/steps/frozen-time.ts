@@ -4,7 +4,7 @@
  */
 import { hex } from '../oracle.ts';
 import type { StepOracle } from '../step-oracle.ts';
-import { TableStatus } from '../step-world.ts';
+import { TableStatus } from '../table-info.ts';
 
 /** Table accesses that the owner of a frozen SPTE may make before it replaces it: the replacement itself. */
 const ACCESSES_MAX = 1;

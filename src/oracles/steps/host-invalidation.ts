@@ -12,7 +12,7 @@ import { isPresent } from '../../vm/host-pte.ts';
 import { hex } from '../oracle.ts';
 import { QuiescentState } from '../quiescent-state.ts';
 import type { StepOracle } from '../step-oracle.ts';
-import { TableStatus } from '../step-world.ts';
+import { TableStatus } from '../table-info.ts';
 
 interface Invalidation {
   readonly thread: number;

@@ -13,7 +13,8 @@ import type { Kvm } from '../../mmu/kvm.ts';
 import { isShadowPresentLeaf, type Spte, WRITABLE_BIT } from '../../mmu/spte.ts';
 import { hex } from '../oracle.ts';
 import type { SpteStep, StepOracle } from '../step-oracle.ts';
-import { type StepWorld, TableStatus } from '../step-world.ts';
+import type { StepWorld } from '../step-world.ts';
+import { TableStatus } from '../table-info.ts';
 
 export function spteRightsOracle(): StepOracle {
   /** The thread that froze each frozen SPTE. */

@@ -7,7 +7,7 @@ import { LockNumber } from '../../machine/lock-number.ts';
 import { Held } from '../../machine/thread.ts';
 import { hex } from '../oracle.ts';
 import type { StepOracle } from '../step-oracle.ts';
-import { TableStatus } from '../step-world.ts';
+import { TableStatus } from '../table-info.ts';
 
 export function tableAccessOracle(): StepOracle {
   return {
