@@ -41,66 +41,63 @@ function checkMmio(state: QuiescentState, at: Position, found: Findings): void {
   );
 }
 
+/** Reports a violation at the position, in the words `why`. */
+type Wrong = (rule: string, why: string) => void;
+
 function checkLeaf(state: QuiescentState, at: Position, found: Findings): void {
   const { geometry } = state.kvm;
   const slot = state.slotOf(roleAsId(at.rootRole), at.gfn);
+  const wrong: Wrong = (rule, why) => {
+    const where = { ...whereOf(at), pfn: sptePfn(at.spte), ...(slot === null ? {} : { slot: slot.id }) };
+    found.report(rule, where, `${place(at)}: the leaf ${at.spte} ${why}`);
+  };
   if (slot === null) {
-    found.report('no-slot', whereOf(at), `${place(at)}: ${at.spte} maps frame ${hex(sptePfn(at.spte))}, but no memslot is there`);
+    wrong('no-slot', 'maps memory, but no memslot is there');
     return;
   }
-  const where = { ...whereOf(at), slot: slot.id };
-  if ((slot.flags & SlotFlag.invalid) !== 0) found.report('invalid-slot', where, `${place(at)}: memslot ${slot.id} is invalid`);
+  if ((slot.flags & SlotFlag.invalid) !== 0) wrong('invalid-slot', `is in memslot ${slot.id}, which is invalid`);
   if (at.level > PG_LEVEL_4K && !slotAllowsLevel(slot, geometry, at.gfn, at.level)) {
-    found.report('slot-level', where, `${place(at)}: memslot ${slot.id} has no room for a page of that size there`);
+    wrong('slot-level', `is larger than memslot ${slot.id} allows there`);
     return;
   }
-  checkHost(state, at, slot, found);
-  checkWritable(state, at, slot, found);
+  checkHost(state, at, slot, wrong);
+  checkWritable(state, at, slot, wrong);
 }
 
 /** The leaf against the host's page table. */
-function checkHost(state: QuiescentState, at: Position, slot: Memslot, found: Findings): void {
-  const where = { ...whereOf(at), slot: slot.id, pfn: sptePfn(at.spte) };
+function checkHost(state: QuiescentState, at: Position, slot: Memslot, wrong: Wrong): void {
   const region = state.region(slot);
   const page = state.hostPage(slot, at.gfn);
   const pte = page < region.pages ? state.hostPte(region, page) : 0;
   if (!isPresent(pte)) {
-    found.report('host-unmapped', where, `${place(at)}: ${at.spte} maps page ${page} of ${region.name}, which the host does not`);
+    wrong('host-unmapped', `maps page ${page} of ${region.name}, which the host does not`);
     return;
   }
   const hostLevel: Level = isHuge(pte) ? region.hugeLevel : PG_LEVEL_4K;
-  if (at.level > hostLevel) {
-    found.report('host-level', where, `${place(at)}: the host maps page ${page} of ${region.name} at level ${hostLevel} only`);
-  }
+  if (at.level > hostLevel) wrong('host-level', `maps page ${page} of ${region.name}, which the host has at level ${hostLevel}`);
   const pfn = state.space.pfn(region, page, pte);
   if (pfn !== sptePfn(at.spte)) {
-    const says = `${hex(sptePfn(at.spte))}, but the host has page ${page} of ${region.name} in frame ${hex(pfn)}`;
-    found.report('stale-pfn', where, `${place(at)}: the leaf maps frame ${says}`);
+    wrong('stale-pfn', `maps frame ${hex(sptePfn(at.spte))}; the host has page ${page} of ${region.name} in frame ${hex(pfn)}`);
   }
   if (state.kvm.spte.isHostWritable(at.spte) && !isWritable(pte)) {
-    found.report('host-readonly', where, `${place(at)}: ${at.spte} is host-writable, but the host maps the page read-only`);
+    wrong('host-readonly', 'is host-writable, but the host maps the page read-only');
   }
 }
 
 /** The leaf's write access against the slot's flags, its dirty log and write tracking. */
-function checkWritable(state: QuiescentState, at: Position, slot: Memslot, found: Findings): void {
+function checkWritable(state: QuiescentState, at: Position, slot: Memslot, wrong: Wrong): void {
   const { kvm } = state;
-  const where = { ...whereOf(at), slot: slot.id };
   const writable = isWritableSpte(at.spte);
   if ((slot.flags & SlotFlag.readonly) !== 0 && (writable || kvm.spte.isHostWritable(at.spte))) {
-    found.report('readonly-slot', where, `${place(at)}: ${at.spte} is writable in the read-only memslot ${slot.id}`);
+    wrong('readonly-slot', `is writable in the read-only memslot ${slot.id}`);
   }
   if (writable && at.level > PG_LEVEL_4K && slotLogsDirty(slot) && !mayBeWritableHuge(state, at, slot)) {
-    found.report('huge-in-dirty-log', where, `${place(at)}: a huge page is writable though memslot ${slot.id} logs dirty pages`);
+    wrong('huge-in-dirty-log', `is huge and writable, though memslot ${slot.id} logs dirty pages`);
   }
   if (state.trackedGfns.size === 0 || (!writable && !kvm.spte.isMmuWritable(at.spte))) return;
   for (const gfn of state.trackedGfns) {
     if (gfn < at.gfn || gfn >= at.gfn + kvm.geometry.span(at.level)) continue;
-    found.report(
-      'write-tracked',
-      where,
-      `${place(at)}: ${at.spte} can be written or made writable, but gfn ${hex(gfn)} is tracked`,
-    );
+    wrong('write-tracked', `can be written or made writable, but gfn ${hex(gfn)} is tracked`);
   }
 }
 

@@ -13,6 +13,7 @@ import type { Gfn, Pfn } from '../mmu/level.ts';
 import { asGfn } from '../mmu/level.ts';
 import { type Memslot, slotContains } from '../mmu/memslot.ts';
 import { PageHeader } from '../mmu/mmu-page.ts';
+import { shadowRoots } from '../shadow/audit.ts';
 import { asTable, isTable } from '../vm/host-pte.ts';
 import type { HostRegion, HostSpace } from '../vm/host-space.ts';
 import { VcpuArea, VcpuWord } from '../vm/vcpu-layout.ts';
@@ -98,8 +99,10 @@ export class QuiescentState {
     return page > 0 && page < this.kvm.allocator.pages;
   }
 
-  /** The roots on the list, in its order; a list that is not well formed ends where it goes wrong. */
+  /** The roots on the list, in its order (the rmap-based MMU: of its active pages); a list that is not well formed ends where it goes wrong. */
   roots(): readonly number[] {
+    const { shadow } = this.vm.layout;
+    if (shadow !== null) return shadowRoots(this.kvm, shadow);
     const roots: number[] = [];
     for (let root = this.load(this.kvm.word(KvmWord.roots)); this.isPage(root); root = this.header(root, PageHeader.rootNext)) {
       if (roots.includes(root)) break;

@@ -77,27 +77,22 @@ export function expectedAdType(kvm: Kvm, role: number): AdType {
 
 function checkLeaf({ kvm }: QuiescentState, at: Position, found: Findings): void {
   const { spte, level } = at;
-  const where = whereOf(at);
-  const bits = `${place(at)}: ${spte} (${kvm.spte.describe(spte)})`;
-  if (level > MAX_HUGEPAGE_LEVEL) found.report('huge-level', where, `${bits} maps memory at a level without huge pages`);
-  if (isLargeSpte(spte) !== level > PG_LEVEL_4K) found.report('huge-bit', where, `${bits} has the huge bit wrong`);
-  if (!kvm.geometry.aligned(sptePfn(spte), level)) {
-    found.report('pfn-alignment', where, `${bits}: frame ${hex(sptePfn(spte))} is not aligned to the page`);
-  }
-  if (isWritable(spte) && !kvm.spte.isMmuWritable(spte)) {
-    found.report('writable-bits', where, `${bits} is writable, not MMU-writable`);
-  }
+  const wrong = (rule: string, why: string): void => {
+    found.report(rule, whereOf(at), `${place(at)}: ${spte} (${kvm.spte.describe(spte)}) ${why}`);
+  };
+  if (level > MAX_HUGEPAGE_LEVEL) wrong('huge-level', 'maps memory at a level without huge pages');
+  if (isLargeSpte(spte) !== level > PG_LEVEL_4K) wrong('huge-bit', 'has the huge bit wrong');
+  if (!kvm.geometry.aligned(sptePfn(spte), level)) wrong('pfn-alignment', 'maps a frame that is not aligned to the page');
+  if (isWritable(spte) && !kvm.spte.isMmuWritable(spte)) wrong('writable-bits', 'is writable, not MMU-writable');
   if (kvm.spte.isMmuWritable(spte) && !kvm.spte.isHostWritable(spte)) {
-    found.report('writable-bits', where, `${bits} is MMU-writable, not host-writable`);
+    wrong('writable-bits', 'is MMU-writable, not host-writable');
   }
   if (!kvm.spte.isReadable(spte) && !kvm.spte.isAccessTracked(spte)) {
-    found.report('leaf-bits', where, `${bits} is neither readable nor access-tracked`);
+    wrong('leaf-bits', 'is neither readable nor access-tracked');
   }
-  if ((spte.hi & AD_TYPE) !== expectedAdType(kvm, at.rootRole)) {
-    found.report('ad-type', where, `${bits} has another kind of A/D bits than its root`);
-  }
+  if ((spte.hi & AD_TYPE) !== expectedAdType(kvm, at.rootRole)) wrong('ad-type', 'has another kind of A/D bits than its root');
   // The switch is thrown with all roots made obsolete, so the new ones hold to it.
   if (level > PG_LEVEL_4K && kvm.params.nxHugePages && kvm.spte.isExecutable(spte) && !roleInvalid(at.rootRole)) {
-    found.report('nx-huge-executable', where, `${bits} is an executable huge page, which nx_huge_pages forbids`);
+    wrong('nx-huge-executable', 'is an executable huge page, which nx_huge_pages forbids');
   }
 }
