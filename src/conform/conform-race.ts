@@ -116,7 +116,7 @@ function attempt(recording: Recording, plans: readonly ReplayPlan[]): Outcome {
       return replay!.schedule(names, (name) => holdingOf(runner.machine, name));
     },
   });
-  const comparer = new PhaseComparer(runner);
+  const comparer = new PhaseComparer(runner, script);
   for (const [n, phase] of script.phases.entries()) {
     const expected = recording.phases[n];
     if (!isConcurrent(phase)) {

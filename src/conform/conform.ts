@@ -17,7 +17,7 @@ function conformSequence(recording: Recording): ConformResult {
   const { file, kernel, script } = recording;
   const options = { ...RUN_DEFAULTS, kernel: recording.generation, flushOnEntry: true, needbreak: false };
   const runner = new ScriptRunner(script, options);
-  const comparer = new PhaseComparer(runner);
+  const comparer = new PhaseComparer(runner, script);
   let mismatch: Mismatch | null = null;
   for (const [n, phase] of script.phases.entries()) {
     mismatch = comparer.compare(phase, recording.phases[n], runner.runPhase(phase, n));

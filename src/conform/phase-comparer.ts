@@ -2,7 +2,7 @@
 import type { PhaseRecord } from '../script/record/event.ts';
 import { changeKinds } from '../script/record/kinds.ts';
 import type { ScriptRunner } from '../script/run-script.ts';
-import { IOCTL_THREAD, type ScriptPhase } from '../script/script.ts';
+import { IOCTL_THREAD, type Script, type ScriptPhase } from '../script/script.ts';
 import { compareEvents, type EventComparison } from './compare-events.ts';
 import { sameResult } from './compare-results.ts';
 import { compareCounters, compareRaceCounters, compareState, type Difference } from './compare-state.ts';
@@ -39,11 +39,12 @@ export const isConcurrent = (phase: ScriptPhase): boolean => phase.steps.some(({
 export class PhaseComparer {
   readonly comparison: EventComparison;
 
-  constructor(runner: ScriptRunner) {
+  constructor(runner: ScriptRunner, script: Script) {
     const { kvm } = runner.machine.thread(IOCTL_THREAD).vm;
     const span = (level: number): number => kvm.geometry.span(level);
     const kinds = changeKinds(kvm);
-    this.comparison = { span, renaming: new Renaming(span), kindOf: (run) => kinds.kindOf(run) };
+    const lossy = script.phases.some(({ operations }) => operations.some(({ op }) => op === 'sys'));
+    this.comparison = { span, renaming: new Renaming(span, lossy), kindOf: (run) => kinds.kindOf(run) };
   }
 
   /** Returns the first difference of a phase in which nothing runs side by side, or null. */
@@ -72,7 +73,7 @@ export class PhaseComparer {
       return { phase: got.n, words: phase.words, what, expected: want, got: have, before: [] };
     };
     for (const [i, operation] of phase.operations.entries()) {
-      if (sameResult(expected.results[i], got.results[i])) continue;
+      if (sameResult(operation.op, expected.results[i], got.results[i])) continue;
       return fail(`result of '${operation.op}'`, expected.results[i], got.results[i]);
     }
     if (counters !== null) return fail(counters.what, counters.expected, counters.got);

@@ -49,15 +49,20 @@ interface TablePair {
 
 export class Renaming {
   readonly #span: (level: number) => number;
+  readonly #lossy: boolean;
   readonly #tables = new Map<number, TablePair>();
   readonly #tablesBack = new Map<number, TablePair>();
   /** By level. */
   readonly #frames: readonly Pairs[] = [new Pairs(), new Pairs(), new Pairs(), new Pairs()];
   #epoch = 0;
 
-  /** `span`: pages that an entry of a level maps. */
-  constructor(span: (level: number) => number) {
+  /**
+   * @param span pages that an entry of a level maps
+   * @param lossy the recording was made with a filter: tables may have gone without a trace
+   */
+  constructor(span: (level: number) => number, lossy = false) {
     this.#span = span;
+    this.#lossy = lossy;
   }
 
   /** The host gave pages back, or may have: from now on they may turn up anywhere. */
@@ -71,8 +76,8 @@ export class Renaming {
     if (!isShadowPresent(expected)) return true;
     if (isLastSpte(expected, place.level)) return this.#sameFrame(sptePfn(expected), sptePfn(got), place.level);
     const pair = this.#tables.get(sptePfn(expected));
-    if (pair !== undefined && pair.got !== sptePfn(got)) return false;
-    if (pair === undefined && this.#tablesBack.has(sptePfn(got))) return false;
+    const unpaired = pair === undefined ? this.#tablesBack.has(sptePfn(got)) : pair.got !== sptePfn(got);
+    if (unpaired && !this.#lossy) return false;
     if (pair !== undefined) this.#forget(pair);
     this.#orphanBelow(place);
     return true;
@@ -84,7 +89,7 @@ export class Renaming {
     if (!isShadowPresent(expected)) return true;
     if (isLastSpte(expected, place.level)) return this.#sameFrame(sptePfn(expected), sptePfn(got), place.level);
     for (const pair of [this.#tables.get(sptePfn(expected)), this.#tablesBack.get(sptePfn(got))]) {
-      if (pair?.orphan === false) return false;
+      if (pair?.orphan === false && !this.#lossy) return false;
       if (pair !== undefined) this.#forget(pair);
     }
     const pair = { expected: sptePfn(expected), got: sptePfn(got), place, orphan: false };

@@ -21,7 +21,7 @@ interface OpenThread {
 }
 
 /** What cannot stand below `thread`: it starts or ends what threads run on. */
-const NOT_IN_THREADS: readonly string[] = ['vm', 'mem', 'atouch', 'wait', 'destroy'];
+const NOT_IN_THREADS: readonly string[] = ['vm', 'mem', 'atouch', 'wait', 'destroy', 'expect'];
 
 class StepBuilder {
   readonly steps: ScriptStep[] = [];
@@ -78,6 +78,11 @@ class StepBuilder {
   /** An operation outside of named threads: alone, or beside the vCPUs that `atouch` started. */
   #addPlain(operation: Operation): void {
     if (operation.op === 'wait') {
+      this.close();
+    } else if (operation.op === 'expect') {
+      // It looks at what all have left.
+      this.close();
+      this.#thread(threadOf(operation), operation.line).operations.push(operation);
       this.close();
     } else if (operation.op === 'atouch') {
       this.#thread(threadOf(operation), operation.line).operations.push(operation);

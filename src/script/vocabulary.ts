@@ -128,7 +128,15 @@ export const OPERATIONS = {
   madvise: {
     help: 'madvise on host memory',
     args: [MEM],
-    keys: [OFF, LEN, { name: 'advice', kind: 'word', choices: ['dontneed', 'collapse', 'hugepage', 'nohugepage', 'migrate'] }],
+    keys: [
+      OFF,
+      LEN,
+      {
+        name: 'advice',
+        kind: 'word',
+        choices: ['dontneed', 'collapse', 'hugepage', 'nohugepage', 'populate_read', 'populate_write', 'migrate'],
+      },
+    ],
   },
   mprotect: {
     help: 'mprotect on host memory',
@@ -136,7 +144,16 @@ export const OPERATIONS = {
     keys: [OFF, LEN, { name: 'prot', kind: 'word', choices: ['r', 'rw'] }],
   },
   munmap: { help: 'munmap of host memory', args: [MEM], keys: [OFF, LEN] },
-  remap: { help: 'map fresh memory over host memory (MAP_FIXED)', args: [MEM], keys: [OFF, LEN] },
+  remap: {
+    help: 'map fresh memory over host memory (MAP_FIXED)',
+    args: [MEM],
+    keys: [
+      OFF,
+      LEN,
+      { name: 'type', kind: 'word', optional: true, choices: ['4k', 'thp', '2m', '1g'] },
+      { name: 'populate', kind: 'number', default: 0, min: 0 },
+    ],
+  },
   hosttouch: {
     help: 'the host process accesses n pages',
     args: [MEM],

@@ -177,12 +177,18 @@ export function* hostAge(vm: Vm, region: HostRegion, range: PageRange, how: Agin
     const part = clampToEntry(region, entry, whole.first, whole.end);
     yield* lockHostRange(space, vm.thread, region, entry);
     const word = lockedEntry(space, region, entry);
+    if (isHugeEntry(word) && isZeroPage(word)) {
+      yield* unlockHostRange(space, vm.thread, region, entry);
+      continue;
+    }
     if (isHugeEntry(word)) {
       const huge = clampToEntry(region, entry, 0, region.pages);
       if (yield* agers[how](kvm, { region: region.index, first: huge.first, end: huge.end })) young++;
     } else {
       for (let page = part.first; page < part.end; page++) {
-        if (!isPresent(lockedPte(space, region, page))) continue;
+        const pte = lockedPte(space, region, page);
+        // The zero page is on no list of pages that reclaim looks at.
+        if (!isPresent(pte) || isZeroPage(pte)) continue;
         if (yield* agers[how](kvm, { region: region.index, first: page, end: page + 1 })) young++;
       }
     }

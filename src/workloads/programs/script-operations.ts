@@ -40,6 +40,8 @@ export interface ScriptContext {
 }
 
 const PAGE_BYTES = 4096;
+/** The command of the recorded scripts that makes reclaim age the process. */
+const AGING_SCRIPT = 'age.sh';
 const KINDS: Readonly<Record<string, AccessKind>> = { r: AccessKind.read, w: AccessKind.write, x: AccessKind.exec };
 const ERROR_TEXT: Readonly<Record<number, string>> = {
   [Errno.ENOENT]: 'No such file or directory',
@@ -97,8 +99,7 @@ export function* runOperation(context: ScriptContext, operation: Operation): Tas
       yield* hostMunmap(vm, vm.region(operation.values.mem), rangeOf(operation.values.off, operation.values.len));
       return 'munmap ret=0';
     case 'remap':
-      yield* hostRemap(vm, vm.region(operation.values.mem), rangeOf(operation.values.off, operation.values.len));
-      return '';
+      return yield* remap(vm, operation.values);
     case 'hosttouch': {
       const { mem, off, n, op } = operation.values;
       const done = yield* hostTouch(vm, vm.region(mem), rangeOf(off, n * PAGE_BYTES), op === 'w' ? 'write' : 'read');
@@ -107,7 +108,7 @@ export function* runOperation(context: ScriptContext, operation: Operation): Tas
     case 'age':
       return yield* age(context, operation.values);
     case 'shell':
-      return yield* agingPass(context);
+      return yield* agingPass(context, operation.values.command);
     case 'param':
       return yield* writeParameter(vm, operation.values);
     case 'role': {
@@ -245,8 +246,20 @@ function* madvise(vm: Vm, { mem, off, len, advice }: Values<'madvise'>): Task<st
   const region = vm.region(mem);
   const range = rangeOf(off, len);
   if (advice === 'migrate') yield* hostMigratePages(vm, region, range);
+  else if (advice === 'populate_read') yield* hostTouch(vm, region, range, 'read');
+  else if (advice === 'populate_write') yield* hostTouch(vm, region, range, 'write');
   else yield* hostMadvise(vm, region, range, advice);
   return 'madvise ret=0 errno=0';
+}
+
+function* remap(vm: Vm, { mem, off, len, type, populate }: Values<'remap'>): Task<string> {
+  const region = vm.region(mem);
+  const range = rangeOf(off, len);
+  yield* hostRemap(vm, region, range);
+  // Fresh anonymous memory comes with the advice that its type says.
+  if (type !== undefined && !region.hugetlb) yield* hostMadvise(vm, region, range, type === 'thp' ? 'hugepage' : 'nohugepage');
+  if (populate !== 0) yield* hostTouch(vm, region, range, 'write');
+  return 'remap ret=0';
 }
 
 function* age(context: ScriptContext, { mem, off, len, how }: Values<'age'>): Task<string> {
@@ -261,9 +274,9 @@ function* age(context: ScriptContext, { mem, off, len, how }: Values<'age'>): Ta
 }
 
 /** An aging pass over the process, as the multi-generational LRU makes it: hugetlbfs pages are not reclaimed, so not aged. */
-function* agingPass(context: ScriptContext): Task<string> {
+function* agingPass(context: ScriptContext, command: string): Task<string> {
   const { vm } = context;
-  if (context.reclaimWalksTables) {
+  if (context.reclaimWalksTables && command.includes(AGING_SCRIPT)) {
     for (const name of context.regionsByAddress) {
       const region = vm.region(name);
       if (!region.hugetlb) yield* hostAge(vm, region, { first: 0, pages: region.pages }, 'clear_young');
