@@ -11,7 +11,7 @@ import { UsageError, unknownName } from './usage-error.ts';
 
 export interface RunSettings {
   /** What goes into the VM's configuration. */
-  readonly vm: Pick<VmConfig, 'kernel' | 'cpu' | 'lock' | 'adBits'>;
+  readonly vm: Pick<VmConfig, 'kernel' | 'cpu' | 'mmu' | 'lock' | 'adBits'>;
   readonly params: Readonly<Partial<Record<ParamName, number>>>;
   readonly seed: number;
   /** How likely a delay is before each shared access, 0 to 1. */
@@ -21,6 +21,14 @@ export interface RunSettings {
 }
 
 export const RUN_OPTIONS: OptionTable = [
+  {
+    key: 'mmu',
+    long: 'mmu',
+    kind: 'choice',
+    default: 'tdp',
+    choices: ['tdp', 'shadow'],
+    help: 'which MMU: the TDP MMU, or the rmap-based one under a spinlock that it replaced',
+  },
   {
     key: 'lock',
     long: 'lock',
@@ -79,8 +87,11 @@ export function runSettings(given: Readonly<Record<string, string | boolean | un
   }
   if (params.pml === 1 && cpu === 'npt') throw new UsageError('--set pml=1: only --cpu ept has page-modification logging');
   if (!adBits) params.pml = 0;
+  const mmu = textOf(options, 'mmu') as VmConfig['mmu'];
+  if (mmu === 'shadow' && given.lock === 'rwlock') throw new UsageError('--mmu shadow: the rmap-based MMU has a spinlock');
+  const lock = mmu === 'shadow' ? 'spinlock' : (textOf(options, 'lock') as VmConfig['lock']);
   return {
-    vm: { kernel: textOf(options, 'kernel') as KernelName, cpu, lock: textOf(options, 'lock') as VmConfig['lock'], adBits },
+    vm: { kernel: textOf(options, 'kernel') as KernelName, cpu, mmu, lock, adBits },
     params,
     seed: numberOf(options, 'seed'),
     perturb: numberOf(options, 'perturb'),

@@ -7,6 +7,7 @@ import { asGfn, type Level } from '../../src/mmu/level.ts';
 import { PageHeader } from '../../src/mmu/mmu-page.ts';
 import { kvmWriteTrackAddGfn } from '../../src/mmu/page-track.ts';
 import { isShadowPresentLeaf, isWritable, spteToChildPage } from '../../src/mmu/spte.ts';
+import { checkVm } from '../../src/oracles/index.ts';
 import { type AuditFinding, activePages, auditShadow, shadowRoots } from '../../src/shadow/audit.ts';
 import type { ShadowLayout } from '../../src/shadow/shadow-layout.ts';
 import { touchPages } from '../../src/vm/guest-programs.ts';
@@ -64,6 +65,10 @@ export class ShadowMachine extends VmMachine {
   /** What must hold when nobody runs: the audit, the pages, the references of the roots, and no lock held. */
   expectSound(): void {
     expect(this.audit()).toEqual([]);
+    const vcpuRoots = (id: number): number[] => [this.vcpus[id].mmu.root, ...this.vcpus[id].mmu.prevRoots];
+    const cachedPages = this.vcpus.flatMap(({ mmu }) => mmu.pageCache.pages);
+    const reports = checkVm(this.ioctl, { vcpuRoots, cachedPages });
+    expect(reports.flatMap(({ violations }) => violations)).toEqual([]);
     for (const vm of this.vms) expect(vm.thread.holdsNothing()).toBe(true);
     const held = this.vcpus.flatMap(({ mmu }) => [mmu.root, ...mmu.prevRoots]);
     for (const root of this.roots) expect(this.rootCount(root)).toBe(held.filter((r) => r === root).length);

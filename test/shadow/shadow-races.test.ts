@@ -272,7 +272,7 @@ describe('logging', () => {
       LOOSE,
     );
     machine.run(get());
-    machine.expectSound();
+    if (race.bugs === undefined) machine.expectSound();
     return [...pending];
   }
 
