@@ -17,7 +17,7 @@ import { addSimulationOptions, taskOf } from './simulate.ts';
 const SWEPT = WORKLOADS.filter(({ options }) => options.some(({ key }) => key === 'vcpus'));
 const STANDARD_VCPUS = '1,2,4,8,16,32,64,96';
 /** Memory of each vCPU unless told: enough for the rate to settle. */
-const STANDARD_BYTES = '256K';
+const STANDARD_BYTES = '512K';
 
 export const sweep: CliCommand = {
   register(program, surroundings) {
