@@ -26,6 +26,7 @@ export function* kvmArchMmuEnableLogDirtyPtMasked(kvm: Kvm, slot: Memslot, offse
     yield* kvm.backend.enableLogDirtyPtMasked(kvm, slot, offset, mask);
     return;
   }
+  const { geometry } = kvm;
   const base = asGfn(slot.baseGfn + offset);
   if (kvm.params.initiallySet) {
     const first = asGfn(base + lowestBit(mask));
@@ -35,6 +36,12 @@ export function* kvmArchMmuEnableLogDirtyPtMasked(kvm: Kvm, slot: Memslot, offse
       yield* kvmTdpMmuTrySplitHugePages(kvm, slot, first, inclusive ? last : asGfn(last + 1), PG_LEVEL_4K, false);
     }
     yield* kvmTdpMmuWriteProtectGfn(kvm, slot, first, PG_LEVEL_2M);
+    // A mask covers several huge pages only where tables are small: with 512 entries this loop has no turn.
+    const span = geometry.span(PG_LEVEL_2M);
+    for (let gfn = asGfn(geometry.round(first, PG_LEVEL_2M) + span); gfn < geometry.round(last, PG_LEVEL_2M); ) {
+      yield* kvmTdpMmuWriteProtectGfn(kvm, slot, gfn, PG_LEVEL_2M);
+      gfn = asGfn(gfn + span);
+    }
     // The kernel compares the ends rounded up, not the pages that hold them: the second walk may find the first one's page.
     if (hugeCeiling(kvm, first) !== hugeCeiling(kvm, last)) yield* kvmTdpMmuWriteProtectGfn(kvm, slot, last, PG_LEVEL_2M);
   }
