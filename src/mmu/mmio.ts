@@ -12,6 +12,7 @@ import { type PageFault, RetPf } from './page-fault-info.ts';
 import { MMIO_GEN_BITS, type Spte } from './spte.ts';
 import { tdpIterNext, tdpIterStart } from './tdp-iter.ts';
 import type { VcpuMmu } from './vcpu-mmu.ts';
+import { kvmMmuZapAllFast } from './zap-all.ts';
 
 function* lastSpte(kvm: Kvm, vcpu: VcpuMmu, gfn: Gfn): Task<Spte> {
   const { iter } = vcpu;
@@ -22,6 +23,15 @@ function* lastSpte(kvm: Kvm, vcpu: VcpuMmu, gfn: Gfn): Task<Spte> {
   for (; iter.inside(end); yield* tdpIterNext(kvm, iter)) spte = iter.oldSpte;
   yield* locklessWalkEnd(kvm, vcpu);
   return spte;
+}
+
+/**
+ * Zaps everything where the generation that MMIO SPTEs carry has come round to 0, for one made long ago would look current
+ * (kvm_mmu_invalidate_mmio_sptes). `generation` moves by `addressSpaces` at a time. The caller holds slots_lock.
+ */
+export function* kvmMmuInvalidateMmioSptes(kvm: Kvm, generation: number, addressSpaces: number): Task<void> {
+  const carried = generation % 2 ** MMIO_GEN_BITS;
+  if (carried < addressSpaces) yield* kvmMmuZapAllFast(kvm);
 }
 
 /** Emulates the access where the SPTE's generation is current; `RetPf.invalid` where the page must be looked up again. */

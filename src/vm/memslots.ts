@@ -13,6 +13,7 @@ import { type Kvm, KvmWord } from '../mmu/kvm.ts';
 import type { Gfn } from '../mmu/level.ts';
 import type { Memslot } from '../mmu/memslot.ts';
 import type { MemslotLookup } from '../mmu/memslot-lookup.ts';
+import { kvmMmuInvalidateMmioSptes } from '../mmu/mmio.ts';
 import { Site } from '../mmu/site.ts';
 import { MemslotSets, type SlotGeneration } from './memslot-sets.ts';
 import { VmCounter } from './vm-counters.ts';
@@ -129,5 +130,6 @@ export function* swapActiveMemslots(kvm: Kvm, sets: MemslotSets, wait: SwapWait 
 
   if (wait === 'readers') yield* synchronizeSrcu(kvm.srcu, thread);
   yield* sets.setGeneration(next);
+  yield* kvmMmuInvalidateMmioSptes(kvm, next, ADDRESS_SPACES);
   kvm.counters[VmCounter.memslot_swaps]++;
 }

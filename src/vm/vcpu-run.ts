@@ -21,6 +21,7 @@ import { VcpuWord } from './vcpu-layout.ts';
 
 const bit = (request: Request): number => 1 << request;
 const TLB_FLUSH = bit(Request.tlbFlush);
+const TLB_FLUSH_RANGE = bit(Request.tlbFlushRange);
 const FREE_OBSOLETE_ROOTS = bit(Request.freeObsoleteRoots);
 const VM_DEAD = bit(Request.vmDead);
 
@@ -36,6 +37,7 @@ export function* vcpuEnterGuest(vcpu: Vcpu): Task<GuestResult> {
       if ((pending & VM_DEAD) !== 0) return GuestResult.dead;
       if ((pending & FREE_OBSOLETE_ROOTS) !== 0) yield* kvmMmuFreeObsoleteRoots(kvm, vcpu.mmu);
       if ((pending & TLB_FLUSH) !== 0) yield* serveTlbFlush(vcpu);
+      else if ((pending & TLB_FLUSH_RANGE) !== 0) serveRangeFlush(vcpu);
     }
     if (vcpu.resetFlush) {
       vcpu.resetFlush = false;
@@ -48,7 +50,11 @@ export function* vcpuEnterGuest(vcpu: Vcpu): Task<GuestResult> {
     }
     if (!(yield* kvmMmuReload(kvm, vcpu.mmu))) return GuestResult.noMemory;
     // Logging is switched on and off by those who then make all vCPUs leave the guest, and so come by here.
-    if (kvm.params.pml) vcpu.walker.pmlEnabled = kvm.memory.load32(yield read(kvm.word(KvmWord.dirtyLogging))) !== 0;
+    if (kvm.params.pml) {
+      const logging = kvm.memory.load32(yield read(kvm.word(KvmWord.dirtyLogging))) !== 0;
+      // The processor does not log for a nested guest: its addresses are not ours. Its pages are write-protected instead.
+      vcpu.walker.pmlEnabled = logging && !vcpu.mmu.guestMode;
+    }
     yield spend(Cost.vmEnter);
     vcpu.inGuest = yield* enterGuest(requests, thread, id);
   } while (!vcpu.inGuest);
@@ -62,6 +68,13 @@ function* serveTlbFlush(vcpu: Vcpu): Task<void> {
   yield spend(Cost.tlbFlush);
   vcpu.flushTlb();
   vcpu.counters[VcpuCounter.tlb_flush]++;
+}
+
+/** Flushes the range that was asked for last. */
+function serveRangeFlush({ kvm, tlb, pwc }: Vcpu): void {
+  const bound = (index: number): number => kvm.memory.load32(own(kvm.word(index)));
+  tlb.flushRange(bound(KvmWord.flushStart), bound(KvmWord.flushEnd));
+  pwc.flushRange(bound(KvmWord.flushStart), bound(KvmWord.flushEnd));
 }
 
 /** Leaves the guest, counts the exit and empties the page-modification log. */

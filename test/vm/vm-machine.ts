@@ -8,6 +8,7 @@ import { type Pick, runToEnd, runTogether, type TogetherOptions } from '../../sr
 import type { BugSwitches } from '../../src/mmu/bug-switches.ts';
 import { asGfn, type Gfn } from '../../src/mmu/level.ts';
 import { SlotFlag } from '../../src/mmu/memslot.ts';
+import { isTableLo, type Spte, spteToChildPage } from '../../src/mmu/spte.ts';
 import type { MmuTrace } from '../../src/mmu/trace.ts';
 import { touchPages } from '../../src/vm/guest-programs.ts';
 import { setUserMemoryRegion } from '../../src/vm/ioctl.ts';
@@ -181,6 +182,17 @@ export class VmMachine {
 function lowBits(spte: { readonly lo: number; readonly hi: number }): string {
   if (spte.hi === 1 << 31 && spte.lo === 0) return 'none';
   return (spte.lo & 0xfff).toString(16);
+}
+
+/** The last entry on the way to `gfn` below the root of the first vCPU. */
+export function spteAt(machine: VmMachine, gfn: number): Spte {
+  const { kvm, mmu } = machine.vcpus[0];
+  let page = mmu.root;
+  for (let level = kvm.geometry.rootLevel; ; level--) {
+    const spte = machine.memory.load64(own(kvm.pages.sptep(page, kvm.geometry.index(asGfn(gfn), level))));
+    if (!isTableLo(spte.lo, level)) return spte;
+    page = spteToChildPage(spte);
+  }
 }
 
 /** Flags of slots that log. */
