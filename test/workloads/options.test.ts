@@ -120,6 +120,13 @@ describe('common options', () => {
     expect(runSettings({}, []).params.pml).toBeUndefined();
     expect(() => runSettings({}, ['pml=1'])).toThrow(/only --cpu ept/);
   });
+
+  it('take the spinlock with the rmap-based MMU, and refuse another', () => {
+    expect(runSettings({ mmu: 'shadow' }, []).vm).toMatchObject({ mmu: 'shadow', lock: 'spinlock' });
+    expect(runSettings({ mmu: 'shadow', lock: 'spinlock' }, []).vm.lock).toBe('spinlock');
+    expect(runSettings({}, []).vm).toMatchObject({ mmu: 'tdp', lock: 'rwlock' });
+    expect(() => runSettings({ mmu: 'shadow', lock: 'rwlock' }, [])).toThrow('--mmu shadow: the rmap-based MMU has a spinlock');
+  });
 });
 
 describe('guest-physical layout', () => {
