@@ -82,9 +82,12 @@ function* versionOf(vm: Vm, regionIndex: number, page: number): Task<number> {
 
 /**
  * What was sent of a guest page, for oracles over a state at rest: the frame that it has now, and the version that was sent.
- * Nothing where the page was never sent. Only for hosts that drop no pages: a page that comes back begins at version 0.
+ * Nothing where the page was never sent, and nothing for slots of other address spaces than that in which the guests run:
+ * the same memory may be in several, and a write is logged only where it was made. Only for hosts that drop no pages: a page
+ * that comes back begins at version 0.
  */
 export function sentVersion(vm: Vm, sent: SentPages, slot: Memslot, gfn: number): { pfn: Pfn; version: number } | undefined {
+  if (slot.asId !== 0) return undefined;
   const region = vm.space.regions[slot.region];
   const page = slot.regionPage + gfn - slot.baseGfn;
   const version = sent.get(slot.region, page);
