@@ -34,6 +34,8 @@ export const Request = {
   vmDead: 4,
   /** Nothing to do but to leave the guest (KVM_REQ_OUTSIDE_GUEST_MODE). */
   outsideGuestMode: 5,
+  /** Flush a range that lies elsewhere: only where flushes go by range. */
+  tlbFlushRange: 6,
 } as const;
 
 export type Request = (typeof Request)[keyof typeof Request];

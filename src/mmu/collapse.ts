@@ -8,10 +8,10 @@ import { MmuCounter } from './counters.ts';
 import { kvmFlushRemoteTlbs } from './flush.ts';
 import type { Kvm } from './kvm.ts';
 import { type Gfn, type Level, MAX_HUGEPAGE_LEVEL, PG_LEVEL_2M, PG_LEVEL_4K } from './level.ts';
-import { type Memslot, slotAllowsLevel, slotEnd, slotLogsDirty } from './memslot.ts';
-import { assertMmuLockHeldRead } from './mmu-lock.ts';
+import { type Memslot, slotAllowsLevel, slotEnd } from './memslot.ts';
+import { assertMmuLockHeldRead, mmuLockIsContended } from './mmu-lock.ts';
 import { rangeIsWriteTracked } from './page-track.ts';
-import { nextRoot, RootTypes } from './roots.ts';
+import { nextRoot, usableRoots } from './roots.ts';
 import { setSpteAtomic, UpdateKind, zapSpteAtomic } from './set-spte.ts';
 import { isLastSpte, isShadowPresent, isTableLo, type Spte, spteToChildPage, tablePageLo } from './spte.ts';
 import { iterPresent, TdpIter, tdpIterNext, tdpIterStart } from './tdp-iter.ts';
@@ -41,7 +41,7 @@ function isCollapsibleTable(iter: TdpIter, slot: Memslot): boolean {
 export function* kvmTdpMmuZapCollapsibleSptes(kvm: Kvm, slot: Memslot): Task<void> {
   assertMmuLockHeldRead(kvm);
   kvm.trace?.operation('zap_collapsible');
-  const { valid } = RootTypes;
+  const valid = usableRoots(kvm);
   for (let root = yield* nextRoot(kvm, 0, valid, slot.asId); root !== 0; root = yield* nextRoot(kvm, root, valid, slot.asId)) {
     yield* zapCollapsible(kvm, root, slot);
   }
@@ -50,19 +50,25 @@ export function* kvmTdpMmuZapCollapsibleSptes(kvm: Kvm, slot: Memslot): Task<voi
 function* zapCollapsible(kvm: Kvm, root: number, slot: Memslot): Task<void> {
   const iter = new TdpIter(kvm.spte.nonpresent);
   const end = slotEnd(slot);
+  let flush = false;
   yield* rcuReadLock(kvm.rcu, kvm.thread);
   yield* tdpIterStart(kvm, iter, root, PG_LEVEL_2M, slot.baseGfn);
   for (; iter.inside(end); yield* tdpIterNext(kvm, iter)) {
     for (;;) {
-      if (yield* tdpMmuIterCondResched(kvm, iter, false, true)) break;
+      if (yield* tdpMmuIterCondResched(kvm, iter, flush, true)) {
+        flush = false;
+        break;
+      }
       if (!isCollapsibleTable(iter, slot)) break;
       if ((yield* kvmMmuMaxMappingLevel(kvm, slot, iter.gfn)) < iter.level) break;
       // The zap flushes its range itself, while the SPTE is frozen.
       if (!(yield* zapSpteAtomic(kvm, iter))) continue;
       kvm.counters[MmuCounter.collapses]++;
+      if (kvm.bugs['zap-collapsible-spurious-flush'] === true) flush = true;
       break;
     }
   }
+  if (flush) yield* kvmFlushRemoteTlbs(kvm);
   yield* rcuReadUnlock(kvm.rcu, kvm.thread);
 }
 
@@ -70,7 +76,7 @@ function* zapCollapsible(kvm: Kvm, root: number, slot: Memslot): Task<void> {
 export function* kvmTdpMmuRecoverHugePages(kvm: Kvm, slot: Memslot): Task<void> {
   assertMmuLockHeldRead(kvm);
   kvm.trace?.operation('recover_huge_pages');
-  const { valid } = RootTypes;
+  const valid = usableRoots(kvm);
   for (let root = yield* nextRoot(kvm, 0, valid, slot.asId); root !== 0; root = yield* nextRoot(kvm, root, valid, slot.asId)) {
     yield* recoverHugePages(kvm, root, slot);
   }
@@ -90,6 +96,8 @@ function* recoverHugePages(kvm: Kvm, root: number, slot: Memslot): Task<void> {
       }
       if (!isCollapsibleTable(iter, slot)) break;
       if ((yield* kvmMmuMaxMappingLevel(kvm, slot, iter.gfn)) < iter.level) break;
+      // The scan below is short: only the walk itself yields, and only where it has moved on.
+      if (kvm.bugs['collapse-livelock-on-resched'] === true && (yield* mmuLockIsContended(kvm))) continue;
       const huge = yield* makeHugeFromChild(kvm, iter);
       if (huge === null) break;
       if (!(yield* setSpteAtomic(kvm, iter, huge, UpdateKind.collapse))) continue;
@@ -124,9 +132,4 @@ function* makeHugeFromChild(kvm: Kvm, iter: TdpIter): Task<Spte | null> {
     i++;
   }
   return null;
-}
-
-/** Whether slots that log may be collapsed: only the bug says so. */
-export function mayCollapse(kvm: Kvm, slot: Memslot): boolean {
-  return !slotLogsDirty(slot) || kvm.bugs['reset-to-huge-while-logging'] === true;
 }

@@ -13,7 +13,7 @@ import type { Gfn, Level } from './level.ts';
 import { tdpMmuInitChildSp } from './link-sp.ts';
 import type { Memslot } from './memslot.ts';
 import { assertMmuLockMode, mmuLock, mmuUnlock } from './mmu-lock.ts';
-import { kvmTdpMmuPutRoot, nextRoot, RootTypes } from './roots.ts';
+import { kvmTdpMmuPutRoot, nextRoot, usableRoots } from './roots.ts';
 import { Site } from './site.ts';
 import { splitHugePage } from './split.ts';
 import { isLargeSpte } from './spte.ts';
@@ -38,7 +38,7 @@ export function* kvmTdpMmuTrySplitHugePages(
 ): Task<number> {
   assertMmuLockMode(kvm, shared);
   kvm.trace?.trySplit(start, end, target, shared);
-  const { valid } = RootTypes;
+  const valid = usableRoots(kvm);
   for (let root = yield* nextRoot(kvm, 0, valid, slot.asId); root !== 0; root = yield* nextRoot(kvm, root, valid, slot.asId)) {
     const error = yield* splitHugePagesRoot(kvm, root, start, end, target, shared);
     if (error === 0) continue;

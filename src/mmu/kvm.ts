@@ -78,6 +78,9 @@ export const KvmWord = {
   nxPagesTail: 36,
   /** How many gfns are write-tracked: under mmu_lock held for write; faults look without it. */
   trackedGfns: 38,
+  /** What a flush by range asks for: first gfn and end, low and high halves. */
+  flushStart: 40,
+  flushEnd: 42,
   /** Atomic counters: see vm-stat.ts. */
   stats: 48,
 } as const;

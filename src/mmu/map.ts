@@ -7,7 +7,7 @@ import type { Task } from '../machine/point.ts';
 import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { equal64 } from '../machine/word64.ts';
 import { MmuCounter } from './counters.ts';
-import { kvmFlushRemoteTlbsRange } from './flush.ts';
+import { kvmFlushRemovedTable } from './flush.ts';
 import type { Kvm } from './kvm.ts';
 import { type Gfn, type Pfn, PG_LEVEL_4K } from './level.ts';
 import { tdpMmuAllocSp, tdpMmuInitChildSp, tdpMmuLinkSp } from './link-sp.ts';
@@ -166,7 +166,7 @@ function* mapTargetLevel(kvm: Kvm, fault: PageFault, iter: TdpIter): Task<RetPf>
   } else {
     if (!(yield* setSpteAtomic(kvm, iter, next, UpdateKind.leaf))) return retry(fault, RetryReason.cmpxchg);
     if (isShadowPresent(old) && !isLastSpte(old, iter.level)) {
-      yield* kvmFlushRemoteTlbsRange(kvm, iter.gfn, kvm.geometry.span(iter.level));
+      yield* kvmFlushRemovedTable(kvm, iter.gfn, iter.level);
     }
     if (isShadowPresent(next)) kvm.counters[MmuCounter.leaves_installed]++;
   }

@@ -22,6 +22,11 @@ import { scheduleZapRoot } from './zap-worker-queue.ts';
 /** Which roots a walk visits. */
 export const RootTypes = { valid: 1, invalid: 2, all: 3 } as const;
 
+/** The roots that a change for the benefit of running vCPUs visits: those that one can run on. */
+export function usableRoots(kvm: Kvm): number {
+  return kvm.bugs['skip-invalid-roots-where-safe'] === true ? RootTypes.all : RootTypes.valid;
+}
+
 /** Any address space. */
 export const ANY_AS = -1;
 

@@ -12,7 +12,7 @@ import { type Address, relax, rmw, spend, type Task } from '../machine/point.ts'
 import { callRcu } from '../machine/rcu.ts';
 import { equal64 } from '../machine/word64.ts';
 import { MmuCounter } from './counters.ts';
-import { kvmFlushRemoteTlbsRange } from './flush.ts';
+import { kvmFlushRemoteTlbsRange, kvmFlushRemovedTable } from './flush.ts';
 import type { Kvm } from './kvm.ts';
 import type { Gfn, Level } from './level.ts';
 import { assertMmuLockHeldRead, assertMmuLockHeldWrite } from './mmu-lock.ts';
@@ -101,7 +101,8 @@ export function* zapSpteAtomic(kvm: Kvm, iter: TdpIter): Task<boolean> {
   // Until 6.10 the bookkeeping came first, which kept the SPTE frozen while a whole table was taken apart.
   const bookkeepingFirst = !generation.bookkeepingAfterFrozen || bugs['frozen-during-recursive-free'] === true;
   if (bookkeepingFirst) yield* handleChangedSpte(kvm, iter.asId, iter.gfn, old, spte.frozen, iter.level, true);
-  yield* kvmFlushRemoteTlbsRange(kvm, iter.gfn, geometry.span(iter.level));
+  if (isLastSpte(old, iter.level)) yield* kvmFlushRemoteTlbsRange(kvm, iter.gfn, geometry.span(iter.level));
+  else yield* kvmFlushRemovedTable(kvm, iter.gfn, iter.level);
   yield* writeSptePlain(kvm, iter.sptep, spte.nonpresent);
   kvm.trace?.spteThawed(iter.sptep);
   if (!bookkeepingFirst) yield* handleChangedSpte(kvm, iter.asId, iter.gfn, old, spte.nonpresent, iter.level, true);

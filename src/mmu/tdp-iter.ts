@@ -58,7 +58,7 @@ export class TdpIter {
 
 /** Begins a walk of the tree below `root` towards `goal`, visiting levels from the root's down to `minLevel`. */
 export function* tdpIterStart(kvm: Kvm, iter: TdpIter, root: number, minLevel: Level, goal: Gfn): Task<void> {
-  kvm.trace?.iterStart(minLevel, goal);
+  kvm.trace?.iterStart(minLevel, goal, root);
   kvm.counters[MmuCounter.iter_walks]++;
   if (goal >= kvm.geometry.maxGfn) {
     iter.valid = false;

@@ -61,7 +61,7 @@ export interface MmuTrace {
   /** kvm_mmu_split_huge_page; errno 0 or negative. */
   splitHugePage(gfn: Gfn, spte: Spte, level: Level, errno: number): void;
   /** A walk begins; every restart of it, the first included, follows as `iterRestart`. */
-  iterStart(minLevel: Level, gfn: Gfn): void;
+  iterStart(minLevel: Level, gfn: Gfn, root: number): void;
   iterRestart(): void;
   /** A walk of a root's zap begins, for entries at or below `zapLevel`: not a tracepoint of the kernel. */
   zapRootPass?(asId: number, zapLevel: Level): void;

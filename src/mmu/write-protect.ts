@@ -11,7 +11,7 @@ import { asGfn, type Gfn, type Level, PG_LEVEL_4K } from './level.ts';
 import { type Memslot, slotEnd } from './memslot.ts';
 import { assertMmuLockHeldRead, assertMmuLockHeldWrite } from './mmu-lock.ts';
 import { roleAdDisabled, roleGuestMode } from './mmu-page.ts';
-import { nextRoot, nextRootNoRef, RootTypes } from './roots.ts';
+import { nextRoot, nextRootNoRef, usableRoots } from './roots.ts';
 import { iterSetSpte, setSpteAtomic, UpdateKind } from './set-spte.ts';
 import { isLastSpte, isWritable, sptePfn, WRITABLE_BIT } from './spte.ts';
 import { iterPresent, TdpIter, tdpIterNext, tdpIterStart } from './tdp-iter.ts';
@@ -38,10 +38,10 @@ function* clearInSlot(kvm: Kvm, root: number, slot: Memslot, minLevel: Level, ma
   yield* tdpIterStart(kvm, iter, root, minLevel, slot.baseGfn);
   for (; iter.inside(end); yield* tdpIterNext(kvm, iter)) {
     // The flush comes after the walk, for all of it, outside mmu_lock: so none is owed at a yield.
-    for (let retried = false; ; retried = true) {
+    for (;;) {
       if (yield* tdpMmuIterCondResched(kvm, iter, false, true)) break;
-      const skipTest = retried && kvm.bugs['clear-dirty-retry-without-present-check'] === true;
-      if (!skipTest && (!iterPresent(iter) || !isLastSpte(iter.oldSpte, iter.level))) break;
+      const careless = kvm.bugs['clear-dirty-retry-without-present-check'] === true;
+      if (!careless && (!iterPresent(iter) || !isLastSpte(iter.oldSpte, iter.level))) break;
       if (!any64(iter.oldSpte, mask)) break;
       if (yield* setSpteAtomic(kvm, iter, andNot64(iter.oldSpte, mask), UpdateKind.protect)) {
         kvm.counters[counter]++;
@@ -57,7 +57,7 @@ function* clearInSlot(kvm: Kvm, root: number, slot: Memslot, minLevel: Level, ma
 /** Clears W in the slot's leaves at or above `minLevel`; MMU-writable stays (kvm_tdp_mmu_wrprot_slot). */
 export function* kvmTdpMmuWrprotSlot(kvm: Kvm, slot: Memslot, minLevel: Level): Task<boolean> {
   kvm.trace?.wrprotSlot(minLevel);
-  const { valid } = RootTypes;
+  const valid = usableRoots(kvm);
   let changed = false;
   for (let root = yield* nextRoot(kvm, 0, valid, slot.asId); root !== 0; root = yield* nextRoot(kvm, root, valid, slot.asId)) {
     const some = yield* clearInSlot(kvm, root, slot, minLevel, WRITABLE_BIT, MmuCounter.write_protected);
@@ -69,7 +69,7 @@ export function* kvmTdpMmuWrprotSlot(kvm: Kvm, slot: Memslot, minLevel: Level): 
 /** Clears the tracking bit in all of the slot's leaves (kvm_tdp_mmu_clear_dirty_slot). */
 export function* kvmTdpMmuClearDirtySlot(kvm: Kvm, slot: Memslot): Task<boolean> {
   kvm.trace?.clearDirtySlot();
-  const { valid } = RootTypes;
+  const valid = usableRoots(kvm);
   let changed = false;
   for (let root = yield* nextRoot(kvm, 0, valid, slot.asId); root !== 0; root = yield* nextRoot(kvm, root, valid, slot.asId)) {
     const mask = trackingBit(kvm, root);
@@ -91,7 +91,7 @@ function firstBit(mask: Word64): number {
  * @param wrprot the caller wants W cleared, whatever the root's policy
  */
 export function* kvmTdpMmuClearDirtyPtMasked(kvm: Kvm, slot: Memslot, gfn: Gfn, mask: Word64, wrprot: boolean): Task<void> {
-  const { valid } = RootTypes;
+  const valid = usableRoots(kvm);
   for (let root = yield* nextRootNoRef(kvm, 0, valid, slot.asId); root !== 0; ) {
     yield* clearDirtyPtMasked(kvm, root, gfn, mask, wrprot);
     root = yield* nextRootNoRef(kvm, root, valid, slot.asId);
@@ -113,8 +113,11 @@ function* clearDirtyPtMasked(kvm: Kvm, root: number, gfn: Gfn, wanted: Word64, w
     if ((lo | hi) === 0) break;
     const i = iter.gfn - gfn;
     if (iter.level > PG_LEVEL_4K || i < 0 || !maskBit(new Word64(lo, hi), i)) continue;
-    if (i < 32) lo &= ~(1 << i);
-    else hi &= ~(1 << (i - 32));
+    // Visited is done, changed or not: with the last bit gone the walk ends.
+    if (any64(iter.oldSpte, bit) || kvm.bugs['clear-masked-early-break-keeps-bit'] !== true) {
+      if (i < 32) lo &= ~(1 << i);
+      else hi &= ~(1 << (i - 32));
+    }
     if (!any64(iter.oldSpte, bit)) continue;
     iter.oldSpte = yield* clearSpteBits(kvm, iter.sptep, iter.oldSpte, bit, iter.level);
     kvm.trace?.spteChanged(iter.asId, iter.gfn, iter.level, iter.oldSpte, andNot64(iter.oldSpte, bit));
@@ -135,7 +138,7 @@ export function* kvmTdpMmuWriteProtectGfn(kvm: Kvm, slot: Memslot, gfn: Gfn, min
   assertMmuLockHeldWrite(kvm);
   kvm.trace?.writeProtectGfn(gfn, minLevel);
   if (kvm.backend !== null) return yield* kvm.backend.writeProtectGfn(kvm, slot, gfn, minLevel);
-  const { valid } = RootTypes;
+  const valid = usableRoots(kvm);
   let changed = false;
   for (let root = yield* nextRootNoRef(kvm, 0, valid, slot.asId); root !== 0; ) {
     const some = yield* writeProtectGfn(kvm, root, gfn, minLevel);

@@ -6,7 +6,7 @@ import { mmuInvalidateBegin, mmuInvalidateEnd, mmuInvalidateRangeAdd } from './i
 import type { Kvm } from './kvm.ts';
 import { type Gfn, PG_LEVEL_4K } from './level.ts';
 import { assertMmuLockHeldWrite, mmuWriteLock, mmuWriteUnlock } from './mmu-lock.ts';
-import { ANY_AS, nextRoot, nextRootNoRef, RootTypes, rootIsInvalid } from './roots.ts';
+import { ANY_AS, nextRoot, nextRootNoRef, RootTypes, rootIsInvalid, usableRoots } from './roots.ts';
 import { iterSetSpte } from './set-spte.ts';
 import { Site } from './site.ts';
 import { isLastSpte } from './spte.ts';
@@ -79,7 +79,7 @@ export function* kvmZapGfnRange(kvm: Kvm, start: Gfn, end: Gfn): Task<void> {
   if (kvm.backend !== null) {
     flush = yield* kvm.backend.zapGfnRange(kvm, start, end);
   } else {
-    const { valid } = RootTypes;
+    const valid = usableRoots(kvm);
     for (let root = yield* nextRoot(kvm, 0, valid, ANY_AS); root !== 0; root = yield* nextRoot(kvm, root, valid, ANY_AS)) {
       flush = yield* tdpMmuZapLeafs(kvm, root, start, end, true, flush);
     }

@@ -11,6 +11,7 @@ import { assertMmuLockMode } from './mmu-lock.ts';
 import { roleAsId } from './mmu-page.ts';
 import { IterMode } from './params.ts';
 import { iterSetSpte, setSpteAtomic, UpdateKind, zapSpteAtomic } from './set-spte.ts';
+import { isLastSpte } from './spte.ts';
 import { iterPresent, TdpIter, tdpIterNext, tdpIterSkipNotPresent, tdpIterStart } from './tdp-iter.ts';
 import { tdpMmuIterCondResched } from './tdp-iter-resched.ts';
 
@@ -61,6 +62,9 @@ function* zapRootAtLevel(kvm: Kvm, root: number, zapLevel: Level, { shared, canY
       }
       if (!iterPresent(iter) && (skip === 0 || (yield* tdpIterSkipNotPresent(kvm, iter, skip)))) break;
       if (iter.level > zapLevel) break;
+      // All of it goes, tables that reach beyond the last gfn included.
+      const beyond = iter.gfn + kvm.geometry.span(iter.level) > end;
+      if (beyond && !isLastSpte(iter.oldSpte, iter.level) && kvm.bugs['zap-all-range-not-covering-nonleaf'] === true) break;
       if (!shared) {
         yield* iterSetSpte(kvm, iter, nonpresent);
         owed = rootZapFlushes;

@@ -36,6 +36,7 @@ export function* tdpMmuZapWorker(kvm: Kvm): Task<void> {
 /** Waits until all roots queued so far are zapped (flush_workqueue). The caller holds no mmu_lock. */
 export function* flushZapWork(kvm: Kvm): Task<void> {
   const { zapQueue, thread } = kvm;
+  if (kvm.bugs['fast-zap-blocked-by-async-worker'] === true && kvm.config.zapWorker === true) return;
   if (kvm.config.zapWorker !== true) {
     for (let item = yield* takeWork(zapQueue, thread); item !== null; item = yield* takeWork(zapQueue, thread)) {
       yield* zapRootWork(kvm, item);

@@ -6,7 +6,7 @@ import { COUNTER_SLOTS } from '../machine/counters.ts';
 import type { Memory } from '../machine/memory.ts';
 import { runToEnd } from '../machine/run.ts';
 import { type BugSwitches, NO_BUGS } from '../mmu/bug-switches.ts';
-import { DEFAULT_KERNEL } from '../mmu/generation.ts';
+import { DEFAULT_KERNEL, KERNELS } from '../mmu/generation.ts';
 import { configOf, vmOf } from '../script/machine.ts';
 import { IOCTL_THREAD, type ScriptStep, SHELL_THREAD, threadOf, vcpuThread } from '../script/script.ts';
 import { Vcpu } from '../vm/vcpu.ts';
@@ -23,6 +23,9 @@ import { ThreadWatch, Watch } from './watch/watch.ts';
 
 /** The thread that frees page-table pages after their grace period. */
 export const RCU_THREAD = 'rcu';
+
+/** The worker that zaps roots, in the kernels that have one. */
+export const ZAP_THREAD = 'zap-worker';
 
 /** What is made small, so that executions are short and memory is soon used again. */
 const SMALL: Partial<VmConfig> = {
@@ -186,14 +189,21 @@ export class ScenarioMachine {
 }
 
 /** User space, the vCPUs, whoever else the script names, and the RCU worker; the shell where it is used. */
-function threadNames({ script, explored }: Scenario): readonly string[] {
+function threadNames(scenario: Scenario): readonly string[] {
+  const { script, explored } = scenario;
   const names = new Set([IOCTL_THREAD]);
   for (let id = 0; id < vmOf(script).vcpus; id++) names.add(vcpuThread(id));
   for (const { name } of explored.threads) names.add(name);
   const operations = script.phases.flatMap((phase) => phase.operations);
   if (operations.some((operation) => threadOf(operation) === SHELL_THREAD)) names.add(SHELL_THREAD);
   names.add(RCU_THREAD);
+  if (hasZapWorker(scenario)) names.add(ZAP_THREAD);
   return [...names];
+}
+
+/** Whether the kernel of the scenario zaps roots by a worker. */
+export function hasZapWorker({ script }: Scenario): boolean {
+  return KERNELS[vmOf(script).kernel ?? DEFAULT_KERNEL].rootZapBy === 'worker';
 }
 
 /** The VM that the script describes, with everything small that the script says nothing about. */
@@ -204,5 +214,8 @@ export function scenarioConfig(scenario: Scenario): VmConfig {
   const host = { kernel: DEFAULT_KERNEL, flushOnEntry: false, needbreak: true };
   const asked = configOf(script, { ...vm, pages: vm.pages ?? 48 }, threads, host);
   // One more than a fault may need, so that a cache that was filled once lasts for a few faults.
-  return vmConfig({ ...asked, ...SMALL, pageCache: vm.levels + 4 });
+  // The last gfn is in the middle of what upper entries map: physical addresses end where they will.
+  const maxGfn = vm.entries ** vm.levels - 2 * vm.entries;
+  const zapWorker = hasZapWorker(scenario);
+  return vmConfig({ ...asked, ...SMALL, maxGfn, zapWorker, pageCache: vm.levels + 4 });
 }

@@ -7,13 +7,14 @@ import type { Memory } from '../machine/memory.ts';
 import { type Address, addressOfStep, kindOfStep, own, read, type Task, wait } from '../machine/point.ts';
 import { rcuProcessCallbacks } from '../machine/rcu.ts';
 import { type BugSwitches, NO_BUGS } from '../mmu/bug-switches.ts';
+import { tdpMmuZapWorker } from '../mmu/zap-worker.ts';
 import { checkVm } from '../oracles/index.ts';
 import { type ScriptThread, vcpuOf, vcpuThread } from '../script/script.ts';
 import type { Operation } from '../script/vocabulary.ts';
 import { runOperation } from '../workloads/programs/script-operations.ts';
 import { checkExpectation } from './expectation.ts';
 import type { Scenario } from './scenario.ts';
-import { RCU_THREAD, ScenarioMachine } from './scenario-machine.ts';
+import { hasZapWorker, RCU_THREAD, ScenarioMachine, ZAP_THREAD } from './scenario-machine.ts';
 import { Invalidation } from './watch/invalidation.ts';
 import type { ThreadWatch } from './watch/watch.ts';
 
@@ -51,6 +52,7 @@ export class VmProgram implements Program {
     this.threads = [
       ...scenario.explored.threads.map((thread) => ({ name: thread.name, run: () => this.#run(thread) })),
       { name: RCU_THREAD, daemon: true, run: () => this.#freePages() },
+      ...(hasZapWorker(scenario) ? [{ name: ZAP_THREAD, daemon: true, run: () => this.#zapRoots() }] : []),
     ];
   }
 
@@ -90,6 +92,11 @@ export class VmProgram implements Program {
       while (kvm.memory.load32(yield read(kvm.rcu.head)) === 0) yield wait(kvm.rcu.head, 0);
       yield* rcuProcessCallbacks(kvm.rcu, kvm.allocator, kvm.thread);
     }
+  }
+
+  /** The worker of the kernels that zap roots by one. */
+  #zapRoots(): Task<void> {
+    return tdpMmuZapWorker(this.machine.thread(ZAP_THREAD).vm.kvm);
   }
 
   observe(event: StepEvent): void {

@@ -37,7 +37,8 @@ export function* applySlotFlags(kvm: Kvm, old: Memslot | null, next: Memslot | n
   // Read-only slots are never dirtied; what is created has no SPTEs yet, and what goes has none any more.
   if (next === null || change !== 'flags' || (newFlags & SlotFlag.readonly) !== 0 || !toggled) return;
   if (logs) yield* enableLogging(kvm, next);
-  else yield* kvmMmuZapCollapsibleSptes(kvm, next);
+  // Under slots_lock, so that the slot cannot begin to log again meanwhile.
+  else if (kvm.bugs['reset-to-huge-while-logging'] !== true) yield* kvmMmuZapCollapsibleSptes(kvm, next);
 }
 
 function* enableLogging(kvm: Kvm, slot: Memslot): Task<void> {

@@ -84,6 +84,13 @@ export class PagingStructureCache {
     this.#empty = true;
   }
 
+  /** Forgets the tables of regions that lie in [first, end), in whole or in part. */
+  flushRange(first: number, end: number): void {
+    for (let region = Math.floor(first * this.#inverse); region < end * this.#inverse; region++) {
+      this.invalidate(asGfn(region / this.#inverse));
+    }
+  }
+
   #place(region: number): Address {
     return (this.base + ((region | 0) & (this.entries - 1)) * PWC_ENTRY_WORDS) as Address;
   }

@@ -15,6 +15,7 @@ import { asGfn } from '../mmu/level.ts';
 import { type Memslot, SlotFlag, slotEnd } from '../mmu/memslot.ts';
 import { mmuWriteLock, mmuWriteUnlock } from '../mmu/mmu-lock.ts';
 import { Site } from '../mmu/site.ts';
+import { kvmMmuZapCollapsibleSptes } from '../mmu/slot-ops.ts';
 import { applySlotFlags, flushShadowMemslot, type SlotChange } from './apply-slot-flags.ts';
 import { allocDirtyBitmap, dirtyBitmapWords, freeDirtyBitmap } from './dirty-bitmap.ts';
 import { Errno } from './errno.ts';
@@ -47,7 +48,14 @@ export function* setUserMemoryRegion(vm: Vm, mem: UserMemoryRegion): Task<number
   yield* mutexLock(kvm.slotsLock, kvm.thread, Site.kvm_set_memory_region);
   const result = yield* setMemoryRegion(vm, mem);
   yield* mutexUnlock(kvm.slotsLock, kvm.thread);
+  if (kvm.bugs['reset-to-huge-while-logging'] === true && result === 0) yield* collapseUnlocked(vm, mem);
   return result;
+}
+
+/** Only for that fault: huge pages come back after slots_lock is released. */
+function* collapseUnlocked(vm: Vm, { slot: id, asId = 0, flags = 0 }: UserMemoryRegion): Task<void> {
+  const slot = (yield* vm.kvm.slots.all(vm.kvm, asId)).find((s) => s.id === id);
+  if (slot !== undefined && (flags & SlotFlag.logDirty) === 0) yield* kvmMmuZapCollapsibleSptes(vm.kvm, slot);
 }
 
 const wholeNumber = (n: number): boolean => Number.isSafeInteger(n) && n >= 0;

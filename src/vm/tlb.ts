@@ -123,6 +123,19 @@ export class Tlb {
     if (this.#levels !== 0) this.reset();
   }
 
+  /** Forgets what translates a page of [first, end). */
+  flushRange(first: number, end: number): void {
+    const { memory } = this;
+    for (let i = 0; i < this.entries; i++) {
+      const entry = (this.base + i * TLB_ENTRY_WORDS) as Address;
+      const tag = memory.load32(own((entry + 1) as Address));
+      if (tag === 0) continue;
+      const span = this.geometry.span((tag >>> LEVEL_SHIFT) & 15);
+      const gfn = ((tag & 0xff) * TWO_32 + (memory.load32(own(entry)) >>> 0)) * span;
+      if (gfn < end && gfn + span > first) memory.store32(own((entry + 1) as Address), 0);
+    }
+  }
+
   /** Forgets everything, what an earlier user of the area left there included. */
   reset(): void {
     this.memory.fill32(own(this.base), 0, this.entries * TLB_ENTRY_WORDS);

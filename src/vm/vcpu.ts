@@ -141,7 +141,8 @@ export class Vcpu {
     this.pwc.setRoot(root);
     this.memory.store32(own(this.area.word(VcpuWord.root)), root);
     if (root === 0) return;
-    this.flushTlb();
+    // Whatever is tagged with the page may be from an earlier root that lived in it.
+    if (this.kvm.bugs['kept-stale-tlb-on-root-page-reuse'] !== true) this.flushTlb();
     this.counters[VcpuCounter.tlb_flush_root]++;
   }
 }

@@ -2,8 +2,10 @@
  * Rule: what an SPTE may become. A frozen one is replaced by its owner alone, an MMIO one by a fault; a leaf maps a page of
  * its size; and a fault that needs a smaller page splits the huge one, so that nobody loses what did not change (6.2).
  */
+import { own } from '../../machine/point.ts';
 import { type Gfn, PG_LEVEL_4K } from '../../mmu/level.ts';
-import { isLargeSpte, isLastSpte, isShadowPresent, sptePfn } from '../../mmu/spte.ts';
+import { slotContains } from '../../mmu/memslot.ts';
+import { isLargeSpte, isLastSpte, isShadowPresent, type Spte, sptePfn } from '../../mmu/spte.ts';
 import { breakRule, hex, type SpteChange, type StepRule, type WatchedThread } from './step-rule.ts';
 
 export class Changes implements StepRule {
@@ -20,7 +22,9 @@ export class Changes implements StepRule {
     }
     if (isShadowPresent(old) && spte.isMmio(next))
       breakRule('mmio-over-present', `${where}, maps memory (${old}) and becomes MMIO`);
+    if (isShadowPresent(old) && isLastSpte(old, level)) checkPage(thread, gfn, old);
     if (!isShadowPresent(next) || !isLastSpte(next, level)) return;
+    checkPage(thread, gfn, next);
     if (isLargeSpte(next) !== level > PG_LEVEL_4K) breakRule('wrong-level', `${where}: ${next} is no leaf of that level`);
     if (!geometry.aligned(sptePfn(next), level)) {
       breakRule('wrong-level', `${where}: frame ${hex(sptePfn(next))} is not aligned to the page`);
@@ -30,5 +34,23 @@ export class Changes implements StepRule {
   frozen(thread: WatchedThread, gfn: Gfn): void {
     if (thread.operationName !== 'tdp_map' || thread.vm.kvm.generation.hugeOnFault !== 'split') return;
     breakRule('huge-zapped-by-fault', `${thread.name}: the fault takes the huge page at gfn ${hex(gfn)} from everybody`);
+  }
+}
+
+/** The frame of a leaf is one that the memslot's page has or had: else the walk is not where it believes to be. */
+function checkPage({ vm, name }: WatchedThread, gfn: Gfn, leaf: Spte): void {
+  const sets = vm.slots.sets[0];
+  const slots = sets.decode(vm.memory.load32(own(sets.active)));
+  const slot = slots.find((s) => slotContains(s, gfn));
+  const { layout } = vm.space.frames;
+  const pfn = sptePfn(leaf);
+  if (slot === undefined || layout.isZeroFrame(pfn)) return;
+  const { base, stride } = layout.runs[slot.region];
+  const offset = pfn - base;
+  // Frames of another region: the slot is new, or of the other address space.
+  if (offset < 0 || offset >= stride * layout.generations) return;
+  const page = slot.regionPage + (gfn - slot.baseGfn);
+  if (offset % stride !== page) {
+    breakRule('wrong-gfn', `${name} takes frame ${hex(pfn)} for gfn ${hex(gfn)}, but it is that of page ${hex(offset % stride)}`);
   }
 }

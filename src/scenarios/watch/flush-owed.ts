@@ -5,10 +5,15 @@
  */
 import { LockMode } from '../../machine/probe.ts';
 import { type Gfn, type Level, PG_LEVEL_4K } from '../../mmu/level.ts';
+import { Site } from '../../mmu/site.ts';
 import { isLastSpte, isShadowPresent } from '../../mmu/spte.ts';
+import type { TracedOperation } from '../../mmu/trace.ts';
 import type { Vcpu } from '../../vm/vcpu.ts';
 import { findCachedTable, findStale, type StaleEntry } from './stale.ts';
 import { breakRule, hex, type SpteChange, type StepRule, type WatchedThread } from './step-rule.ts';
+
+/** Where a flush makes sure that pages that were made old look so. */
+const AGING: ReadonlySet<number> = new Set([Site.kvm_mmu_notifier_clear_flush_young, Site.kvm_mmu_notifier_change_pte]);
 
 /** What one thread has not flushed yet. */
 class Debts {
@@ -57,8 +62,7 @@ export class FlushOwed implements StepRule {
       const debts = this.#debts[id];
       if (debts === undefined || id === thread.id) continue;
       for (let i = 0; i < debts.ranges.length; i += 2) {
-        const stale = findStale(this.#vcpus(), Math.max(first, debts.ranges[i]), Math.min(end, debts.ranges[i + 1]));
-        // The entry may be what the new SPTE says, too: the same page, and all is well with it.
+        const stale = findStale(this.#vcpus(), Math.max(first, debts.ranges[i]), Math.min(end, debts.ranges[i + 1]), 'any');
         if (stale === null) continue;
         breakRule('mapped-before-flush', `${thread.name} maps gfn ${hex(first)} anew, but ${describe(stale)} not flushed yet`);
       }
@@ -77,6 +81,14 @@ export class FlushOwed implements StepRule {
     if (minLevel === PG_LEVEL_4K) this.#of(thread).tracked.push(gfn);
   }
 
+  /** Under mmu_lock nobody flushes but for what he did himself: it stops every vCPU. */
+  operation(thread: WatchedThread, name: TracedOperation): void {
+    if (name !== 'flush_all' || thread.mmuLockSite < 0 || AGING.has(thread.mmuLockSite)) return;
+    const { ranges, tables, tracked } = this.#of(thread);
+    if (ranges.length + tables.length + tracked.length > 0) return;
+    breakRule('needless-flush', `${thread.name} flushes all TLBs, but has changed nothing since its last flush`);
+  }
+
   flushed(thread: WatchedThread): void {
     this.#of(thread).clear();
   }
@@ -92,12 +104,12 @@ export class FlushOwed implements StepRule {
     const how = `releases mmu_lock (${mode === LockMode.read ? 'read' : 'write'})`;
     const { ranges, tables, tracked } = debts;
     for (let i = 0; i < ranges.length; i += 2) {
-      const stale = findStale(this.#vcpus(), ranges[i], ranges[i + 1]);
+      const stale = findStale(this.#vcpus(), ranges[i], ranges[i + 1], 'outdated');
       if (stale !== null) breakRule('flush-owed', `${thread.name} ${how}, but ${describe(stale)} not flushed`);
     }
     this.#checkTables(thread, tables, how);
     for (const gfn of tracked) {
-      const stale = findStale(this.#vcpus(), gfn, gfn + 1, true);
+      const stale = findStale(this.#vcpus(), gfn, gfn + 1, 'writable');
       if (stale === null) continue;
       breakRule('tracked-writable', `${thread.name} ${how}: gfn ${hex(gfn)} is write-tracked, but ${describe(stale)} writable`);
     }

@@ -1,6 +1,7 @@
 /** What processors cache that the tables no longer say, and that no pending flush will make them forget. */
 import { own } from '../../machine/point.ts';
 import { Request, VcpuMode } from '../../machine/tlb-shootdown.ts';
+import { KvmWord } from '../../mmu/kvm.ts';
 import { asGfn, type Gfn, type Level } from '../../mmu/level.ts';
 import { PageHeader, roleInvalid } from '../../mmu/mmu-page.ts';
 import { isLastSpte, isShadowPresent, type Spte, sptePfn, tablePageLo } from '../../mmu/spte.ts';
@@ -39,6 +40,13 @@ function flushPending(vcpu: Vcpu): boolean {
   return roleInvalid(memory.load32(own(kvm.pages.word(walker.root, PageHeader.role))));
 }
 
+/** Whether a flush by range will make the vCPU forget `gfn`. */
+function rangePending({ memory, requests, kvm, id }: Vcpu, gfn: number): boolean {
+  if ((memory.load32(own(requests.requests(id))) & (1 << Request.tlbFlushRange)) === 0) return false;
+  const bound = (index: number): number => memory.load32(own(kvm.word(index)));
+  return gfn >= bound(KvmWord.flushStart) && gfn < bound(KvmWord.flushEnd);
+}
+
 /** What the TLB of a vCPU wrongly has for a page of [first, end), or null. */
 export interface StaleEntry {
   readonly vcpu: Vcpu;
@@ -46,8 +54,11 @@ export interface StaleEntry {
   readonly gfn: Gfn;
 }
 
-/** A translation of [first, end) that its SPTE no longer gives; `onlyWritable`: one that still allows writes. */
-export function findStale(vcpus: readonly Vcpu[], first: number, end: number, onlyWritable = false): StaleEntry | null {
+/** Which entries {@link findStale} looks for: such as their SPTEs no longer give, any at all, or any that allow writes. */
+export type StaleKind = 'outdated' | 'any' | 'writable';
+
+/** A translation of a page of [first, end) in some TLB that is of the kind wanted. */
+export function findStale(vcpus: readonly Vcpu[], first: number, end: number, kind: StaleKind): StaleEntry | null {
   for (const vcpu of vcpus) {
     if (flushPending(vcpu)) continue;
     const { geometry } = vcpu.kvm;
@@ -56,7 +67,8 @@ export function findStale(vcpus: readonly Vcpu[], first: number, end: number, on
       const from = Math.max(entry.gfn, first);
       const to = Math.min(entry.gfn + geometry.span(entry.level), end);
       for (let gfn = asGfn(from); gfn < to; gfn++) {
-        if (onlyWritable ? entry.writable : !mapsSame(vcpu, entry, gfn)) return { vcpu, entry, gfn };
+        if (rangePending(vcpu, gfn)) continue;
+        if (kind === 'any' || (kind === 'writable' ? entry.writable : !mapsSame(vcpu, entry, gfn))) return { vcpu, entry, gfn };
       }
     }
   }

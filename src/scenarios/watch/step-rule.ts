@@ -49,12 +49,14 @@ export interface StepRule {
   rcuUnlocked?(thread: WatchedThread): void;
   /** A remote flush that the thread asked for is complete. */
   flushed?(thread: WatchedThread): void;
-  walkStarted?(thread: WatchedThread): void;
+  walkStarted?(thread: WatchedThread, root: number): void;
   walkRestarted?(thread: WatchedThread): void;
   yielded?(thread: WatchedThread): void;
   operation?(thread: WatchedThread, name: TracedOperation): void;
   pageFault?(thread: WatchedThread, gfn: Gfn): void;
   pageFaultDone?(thread: WatchedThread, gfn: Gfn, result: number): void;
+  /** A harvest protects the pages that `mask` names, from `gfn` on. */
+  maskedWalk?(thread: WatchedThread, mask: bigint): void;
   writeProtected?(thread: WatchedThread, gfn: Gfn, minLevel: Level): void;
   guestWrote?(vcpu: Vcpu, gfn: Gfn, pfn: Pfn): void;
   hostPageDirtied?(thread: WatchedThread, pfn: Pfn): void;

@@ -3,7 +3,9 @@
  * that may yield looks whether it should at least once for every few entries, and changes one table at most in between; an
  * SPTE stays frozen no longer than its own change takes. These are the latency bugs: nothing breaks but time.
  */
+import { own } from '../../machine/point.ts';
 import { MmuCounter } from '../../mmu/counters.ts';
+import { PageHeader, roleInvalid } from '../../mmu/mmu-page.ts';
 import { Site } from '../../mmu/site.ts';
 import { breakRule, type StepRule, type WatchedThread } from './step-rule.ts';
 
@@ -21,8 +23,25 @@ const YIELDING: ReadonlySet<number> = new Set([
   Site.kvm_mmu_notifier_invalidate_range_start,
 ]);
 
+/** Walks for the benefit of running vCPUs: nobody runs on an invalid root. */
+const FOR_RUNNING_VCPUS: ReadonlySet<number> = new Set([
+  Site.kvm_zap_gfn_range,
+  Site.kvm_mmu_slot_remove_write_access,
+  Site.kvm_mmu_slot_leaf_clear_dirty,
+  Site.kvm_tdp_mmu_try_split_huge_pages,
+  Site.kvm_mmu_zap_collapsible_sptes,
+  Site.kvm_get_dirty_log_protect,
+  Site.kvm_clear_dirty_log_protect,
+]);
+
+/** Looks in a row at one and the same SPTE: lost exchanges make a few. */
+const IDLE_LOOKS = 40;
+
 class Progress {
   restarts = 0;
+  /** iter_steps at which the walk of a harvest must be over, 0 where none is under way. */
+  stepsMax = 0;
+  idleLooks = 0;
   /** iter_steps and SPTE changes when the walk last looked whether to yield. */
   steps = 0;
   looks = 0;
@@ -30,6 +49,8 @@ class Progress {
   /** Changes since an SPTE was frozen, -1 while none is. */
   frozenChanges = -1;
   yielding = false;
+  /** Where mmu_lock was taken for the walk. */
+  site = -1;
 }
 
 export class Walks implements StepRule {
@@ -47,12 +68,21 @@ export class Walks implements StepRule {
   mmuLocked(thread: WatchedThread, _mode: number, site: number): void {
     const progress = this.#of(thread);
     // After a yield the lock is taken at another site, by the same walk.
-    if (site !== Site.tdp_mmu_iter_cond_resched) progress.yielding = YIELDING.has(site);
+    if (site !== Site.tdp_mmu_iter_cond_resched) {
+      progress.yielding = YIELDING.has(site);
+      progress.site = site;
+    }
+    progress.stepsMax = 0;
     this.#look(thread, progress);
   }
 
-  walkStarted(thread: WatchedThread): void {
+  walkStarted(thread: WatchedThread, root: number): void {
     const progress = this.#of(thread);
+    const { memory, pages } = thread.vm.kvm;
+    const role = memory.load32(own(pages.word(root, PageHeader.role)));
+    if (roleInvalid(role) && FOR_RUNNING_VCPUS.has(progress.site)) {
+      breakRule('invalid-root-walked', `${thread.name} walks root ${root} for the sake of vCPUs, but it is invalid`);
+    }
     progress.restarts = -1;
     this.#look(thread, progress);
   }
@@ -70,7 +100,19 @@ export class Walks implements StepRule {
 
   step(thread: WatchedThread): void {
     const progress = this.#threads[thread.id];
-    if (progress !== undefined && progress.yielding && thread.mmuLockSite >= 0) this.#check(thread, progress);
+    if (progress === undefined || thread.mmuLockSite < 0) return;
+    if (progress.yielding) this.#check(thread, progress);
+    if (progress.stepsMax > 0 && thread.vm.kvm.counters[MmuCounter.iter_steps] > progress.stepsMax) {
+      breakRule('needless-steps', `${thread.name} walks on after the last page that the log asked for`);
+    }
+  }
+
+  /** The walk ends with the last page of the mask: it passes that many entries, and a few above them. */
+  maskedWalk(thread: WatchedThread, mask: bigint): void {
+    const { counters, geometry } = thread.vm.kvm;
+    const pages = mask.toString(2).length;
+    const tables = Math.ceil(pages / geometry.entries) + geometry.rootLevel;
+    this.#of(thread).stepsMax = counters[MmuCounter.iter_steps] + pages + 2 * tables + geometry.entries;
   }
 
   spteChanged(thread: WatchedThread): void {
@@ -101,6 +143,10 @@ export class Walks implements StepRule {
     const { counters } = thread.vm.kvm;
     const steps = counters[MmuCounter.iter_steps];
     if (counters[MmuCounter.resched_tests] !== progress.looks) {
+      progress.idleLooks = steps === progress.steps ? progress.idleLooks + 1 : 0;
+      if (progress.idleLooks > IDLE_LOOKS) {
+        breakRule('walk-without-progress', `a walk of ${thread.name} looks at the same SPTE again and again`);
+      }
       this.#look(thread, progress);
     } else if (steps - progress.steps > STEPS_BETWEEN_LOOKS) {
       const passed = steps - progress.steps;

@@ -79,6 +79,7 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
   readonly #faultDone: Listeners<'pageFaultDone'>;
   readonly #protected: Listeners<'writeProtected'>;
   readonly #dirtied: Listeners<'hostPageDirtied'>;
+  readonly #masked: Listeners<'maskedWalk'>;
 
   constructor(watch: Watch, id: number, name: string) {
     this.watch = watch;
@@ -101,6 +102,7 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
     this.#faultDone = watch.listeners('pageFaultDone');
     this.#protected = watch.listeners('writeProtected');
     this.#dirtied = watch.listeners('hostPageDirtied');
+    this.#masked = watch.listeners('maskedWalk');
   }
 
   reset(): void {
@@ -133,8 +135,8 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
     if (this.watch.on) for (const rule of this.#removed) rule.tableRemoved(this, page);
   }
 
-  iterStart(): void {
-    if (this.watch.on) for (const rule of this.#started) rule.walkStarted(this);
+  iterStart(_minLevel: Level, _gfn: Gfn, root: number): void {
+    if (this.watch.on) for (const rule of this.#started) rule.walkStarted(this, root);
   }
 
   iterRestart(): void {
@@ -155,6 +157,10 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
 
   writeProtectGfn(gfn: Gfn, minLevel: Level): void {
     if (this.watch.on) for (const rule of this.#protected) rule.writeProtected(this, gfn, minLevel);
+  }
+
+  clearDirtyPtMasked(_gfn: Gfn, mask: bigint): void {
+    if (this.watch.on) for (const rule of this.#masked) rule.maskedWalk(this, mask);
   }
 
   hostPageDirtied(pfn: Pfn): void {
@@ -196,7 +202,6 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
   trySplit(): void {}
   wrprotSlot(): void {}
   clearDirtySlot(): void {}
-  clearDirtyPtMasked(): void {}
   flushRange(): void {}
   markMmioSpte(): void {}
   checkMmioSpte(): void {}
