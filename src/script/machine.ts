@@ -69,6 +69,19 @@ export interface MachineThread {
   readonly vm: Vm;
   readonly recorder: Recorder;
   readonly counters: Float64Array;
+  /** What `resched` and `allocfail` set. */
+  readonly disturbances: { readonly resched: Every; readonly allocfail: Every };
+}
+
+/** Says yes at every n-th question. */
+export class Every {
+  /** 0: never. */
+  n = 0;
+  #asked = 0;
+
+  due(): boolean {
+    return this.n > 0 && ++this.#asked % this.n === 0;
+  }
 }
 
 export class ScriptMachine {
@@ -98,6 +111,8 @@ export class ScriptMachine {
     for (const [threadId, name] of names.entries()) {
       const recorder = new Recorder(this.log, name);
       const counters = new Float64Array(COUNTER_SLOTS);
+      const resched = new Every();
+      const allocfail = new Every();
       const handle = openVm({
         layout: this.layout,
         threadId,
@@ -105,14 +120,15 @@ export class ScriptMachine {
         environment: {
           memory: this.memory,
           now: () => 0,
-          needResched: () => needResched?.(name) ?? false,
+          needResched: () => resched.due() || (needResched?.(name) ?? false),
+          failAllocation: () => allocfail.due(),
           counters,
           probe: recorder,
         },
         trace: recorder,
       });
       this.log.geometry = handle.kvm.geometry;
-      threads.set(name, { vm: handle, recorder, counters });
+      threads.set(name, { vm: handle, recorder, counters, disturbances: { resched, allocfail } });
     }
     this.threads = threads;
     this.vcpus = Array.from({ length: vm.vcpus }, (_, id) => {
@@ -147,11 +163,14 @@ export class ScriptMachine {
       vcpu: (id) => this.vcpus[id],
       regionsByAddress: this.#regionsByAddress,
       reclaimWalksTables: this.#reclaimWalksTables,
+      disturb: (what, every) => {
+        this.thread(name).disturbances[what].n = every;
+      },
     };
   }
 }
 
-export /** User space of a vCPU with a dirty ring: a full ring ends the run. */
+/** User space of a vCPU with a dirty ring: a full ring ends the run. */
 function dirtyRingExits(kvm: Kvm): DirtyRingExits {
   return {
     softFull: (vcpu) => kvmDirtyRingSoftFull(kvm, vcpu),

@@ -24,6 +24,7 @@ import {
   type ScriptStep,
   type ScriptThread,
   threadOf,
+  vcpuOf,
   vcpuThread,
 } from './script.ts';
 import { ExpectationError } from './script-error.ts';
@@ -156,6 +157,11 @@ export class ScriptRunner {
         machine.log.offsets[operation.values.vcpu] = operation.values.off;
         return yield* runOperation(machine.context(vcpuThread(operation.values.vcpu)), operation);
       }
+      case 'resched':
+      case 'allocfail':
+        // A thread that runs vCPUs is disturbed in their runs, too.
+        for (const name of [thread.name, ...vcpusOf(thread)]) yield* runOperation(machine.context(name), operation);
+        return '';
       case 'prefault': {
         // The ioctl runs on the vCPU, in the thread that makes it.
         const { recorder } = machine.thread(vcpuThread(operation.values.vcpu));
@@ -195,4 +201,10 @@ export class ScriptRunner {
     this.#alive = false;
     return 'vcpu fds closed | vm fd closed';
   }
+}
+
+/** The threads of the vCPUs that a thread of the script runs. */
+function vcpusOf({ operations }: ScriptThread): readonly string[] {
+  const ids = operations.map(vcpuOf).filter((id) => id !== undefined);
+  return [...new Set(ids)].map(vcpuThread);
 }

@@ -9,7 +9,7 @@ const examples = [...text.matchAll(/```kt\n([\s\S]*?)```/g)].map(([, example]) =
 
 describe('the reference of the language', () => {
   it.each(Object.entries<OperationDefinition>(OPERATIONS))('names %s and its parameters', (name, { args, keys }) => {
-    expect(text.includes(`\`${name}\``), name).toBe(true);
+    expect(new RegExp(`\`${name}\\b`).test(text), name).toBe(true);
     for (const { name: parameter, choices = [] } of [...args.slice(1), ...keys]) {
       expect(new RegExp(`\`[^\`]*\\b${parameter}\\b|${parameter.toUpperCase()}`).test(text), parameter).toBe(true);
       if (parameter === 'advice' || parameter === 'how')

@@ -166,3 +166,47 @@ describe('the interpreter', () => {
     expect(states).toContain(PageState.free);
   });
 });
+
+describe('disturbances', () => {
+  const lines = (...disturbance: string[]): string[] => [
+    'vm vcpus=1 entries=8 code=0',
+    'mem A type=4k size=256K populate=1',
+    'slot 1 gfn=0x40 npages=64 mem=A',
+    'touch vcpu=0 gfn=0x40 n=64 op=w',
+    'phase protect',
+    'thread ioctl',
+    ...disturbance,
+    'setflags 1 flags=1',
+    'join',
+  ];
+  const yields = (...disturbance: string[]): number =>
+    run(lines(...disturbance)).phases[1].events.filter(({ e }) => e === 'yield_read').length;
+
+  it('makes walks yield as often as `resched` says', () => {
+    expect(yields()).toBe(0);
+    expect(yields('resched every=1')).toBeGreaterThan(yields('resched every=8'));
+    expect(yields('resched every=8')).toBeGreaterThan(0);
+    expect(yields('resched every=1', 'resched every=0')).toBe(0);
+  });
+
+  it('makes eager splitting drop the lock where an allocation fails', () => {
+    const split = (disturbance: string): number => {
+      const { phases } = run(
+        [
+          'vm vcpus=1 kernel=6.1',
+          'mem A type=2m size=8M populate=1',
+          'slot 1 gfn=0x10000 npages=2048 mem=A',
+          'touch vcpu=0 gfn=0x10000 n=4 stride=512 op=w',
+          'phase split',
+          'thread ioctl',
+          disturbance,
+          'setflags 1 flags=1',
+          'join',
+        ],
+        {},
+      );
+      return phases[1].events.filter(({ e }) => e === 'mmu_lock.read_lock').length;
+    };
+    expect(split('allocfail every=1')).toBe(split('allocfail every=0') + 4);
+  });
+});
