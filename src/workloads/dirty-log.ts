@@ -70,19 +70,27 @@ const OPTIONS: OptionTable = [
     kind: 'flag',
     help: 'run vCPUs while dirty logging is being disabled',
   },
+  {
+    key: 'live',
+    long: 'live',
+    kind: 'flag',
+    help: 'run vCPUs while the log is read and cleared, as under a live migration (not in the selftest)',
+  },
 ];
 
 /** The lines of the selftest, as far as the phases got. */
 export function dirtyLogLines(phases: PhaseTimes): string[] {
-  const { populate = [], enable = [], dirty = [], get = [], clear = [], disable = [] } = phases;
+  const { populate = [], enable = [], dirty = [], get = [], clear = [], settle = [], disable = [] } = phases;
   const total = (verb: string, times: readonly number[]): string =>
     `${verb} dirty log over ${times.length} iterations took ${seconds(sumOf(times))}s. (Avg ${seconds(sumOf(times) / times.length)}s/iteration)`;
   return [
     ...populate.map((ns) => `Populate memory time: ${seconds(ns)}s`),
     ...enable.map((ns) => `Enabling dirty logging time: ${seconds(ns)}s`),
     '',
-    ...dirty.flatMap((ns, i) => [
-      `Iteration ${i + 1} dirty memory time: ${seconds(ns)}s`,
+    ...(settle.length > 0 ? settle : dirty).flatMap((ns, i) => [
+      settle.length > 0
+        ? `Iteration ${i + 1} vCPUs at rest after the harvest: ${seconds(ns)}s`
+        : `Iteration ${i + 1} dirty memory time: ${seconds(ns)}s`,
       ...(i < get.length ? [`Iteration ${i + 1} get dirty log time: ${seconds(get[i])}s`] : []),
       ...(i < clear.length ? [`Iteration ${i + 1} clear dirty log time: ${seconds(clear[i])}s`] : []),
     ]),

@@ -51,6 +51,14 @@ describe('dirty-log', () => {
     expect(violations()).toEqual([]);
   });
 
+  it('harvests under running vCPUs, and loses nothing', async () => {
+    const { phases, violations, counter } = await run(dirtyLog, { ...SMALL, iterations: '3', live: true });
+    expect([phases.get, phases.clear, phases.settle, phases['clear at rest']].map((times) => times.length)).toEqual([3, 3, 3, 3]);
+    expect(phases.dirty).toBeUndefined();
+    expect(counter(VmCounter.dirty_log_clears)).toBe(6);
+    expect(violations()).toEqual([]);
+  });
+
   it('does without CLEAR where manual protection is off', async () => {
     const { phases, counter } = await run(dirtyLog, { ...SMALL, iterations: '2', noManualProtect: true });
     expect(phases.clear).toBeUndefined();
