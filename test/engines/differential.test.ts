@@ -35,7 +35,7 @@ interface Outcome {
 const VARIANTS: Readonly<Record<string, Partial<VmConfig>>> = {
   'NPT, 6.12': CONFIG,
   'EPT, 6.1, without A/D bits': { ...CONFIG, cpu: 'ept', kernel: '6.1', adBits: false },
-  'NPT, 6.12, spinlock, no eager splitting': { ...CONFIG, lock: 'spinlock', params: { eagerPageSplit: 0 } },
+  'NPT, 5.15, spinlock, no eager splitting': { ...CONFIG, kernel: '5.15', lock: 'spinlock', params: { eagerPageSplit: 0 } },
   'EPT, 6.12, 512 entries': { ...CONFIG, cpu: 'ept', entries: 512, maxGfn: 2 ** 34 },
 };
 

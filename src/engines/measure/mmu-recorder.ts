@@ -20,6 +20,7 @@ import { DISTRIBUTION_DOUBLES, LiveField, OPERATION_DOUBLES, OperationField, typ
 const TIMED_FIRST = 64;
 const UNTIMED = -1;
 
+const PAGE_FAULT = Operation.page_fault;
 const CHANGED = CHANGE_KINDS.indexOf('changed');
 const FAST = CHANGE_KINDS.indexOf('fast');
 const FROZEN = CHANGE_KINDS.indexOf('frozen');
@@ -66,7 +67,7 @@ export class MmuRecorder implements MmuTrace {
   }
 
   pageFault(_vcpu: number, _gfn: Gfn, _errorCode: number): void {
-    this.#begin(Operation.page_fault);
+    this.#begin(PAGE_FAULT);
     this.#fast = false;
     if (++this.#faultsSeen <= TIMED_FIRST) this.#faultWeight = 1;
     else if (this.#sampler.hit()) this.#faultWeight = this.#sampler.every;
@@ -159,7 +160,7 @@ export class MmuRecorder implements MmuTrace {
 
   #clock(): number {
     const now = this.#now();
-    this.#changes.clockUs = now / 1000;
+    this.#changes.setClock(now);
     return now;
   }
 

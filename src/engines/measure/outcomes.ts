@@ -7,15 +7,21 @@ export const FAULT_OUTCOMES = ['fixed', 'fast', 'spurious', 'retry', 'emulate', 
 
 export type FaultOutcomeName = (typeof FAULT_OUTCOMES)[number];
 
-const OUTCOME_OF: ReadonlyMap<number, FaultOutcomeName> = new Map<number, FaultOutcomeName>([
+const OTHER = FAULT_OUTCOMES.indexOf('other');
+const FAST = FAULT_OUTCOMES.indexOf('fast');
+/** By result. */
+const INDICES: number[] = [];
+for (const [result, outcome] of [
   [RetPf.fixed, 'fixed'],
   [RetPf.spurious, 'spurious'],
   [RetPf.retry, 'retry'],
   [RetPf.emulate, 'emulate'],
   [RetPf.writeProtected, 'write-protected'],
-]);
+] as const) {
+  INDICES[result] = FAULT_OUTCOMES.indexOf(outcome);
+}
 
 /** Index into {@link FAULT_OUTCOMES} of a fault with this result; `fast`: the fast path fixed it. */
 export function outcomeIndex(result: RetPf, fast: boolean): number {
-  return FAULT_OUTCOMES.indexOf(fast && result === RetPf.fixed ? 'fast' : (OUTCOME_OF.get(result) ?? 'other'));
+  return fast && result === RetPf.fixed ? FAST : (INDICES[result] ?? OTHER);
 }

@@ -18,7 +18,7 @@ export interface Sampling {
 }
 
 /** Real threads, for which a look at the clock costs 35 ns and more. */
-export const SAMPLED: Sampling = { locks: 64, faults: 16 };
+export const SAMPLED: Sampling = { locks: 64, faults: 32 };
 /** Clocks that cost nothing. */
 export const EVERYTHING: Sampling = { locks: 1, faults: 1 };
 

@@ -33,8 +33,8 @@ export class SpteChangeRing {
   readonly #first: number;
   readonly #countAt: number;
   #count = 0;
-  /** Set by whoever reads the clock. */
-  clockUs = 0;
+  /** Microseconds, as 32 bits: set by whoever reads the clock. */
+  #clockUs = 0;
 
   constructor(region: StatRegion, thread: number) {
     this.#words = region.words;
@@ -43,14 +43,19 @@ export class SpteChangeRing {
     this.#countAt = region.offset(thread, 'live') + LiveField.changes;
   }
 
+  /** The thread has looked at its clock, in nanoseconds. */
+  setClock(now: number): void {
+    this.#clockUs = Math.floor(now / 1000) | 0;
+  }
+
   /** `kind` is an index into {@link CHANGE_KINDS}. */
   record(kind: number, asId: number, gfn: number, level: number, old: Word64, next: Word64): void {
     const words = this.#words;
-    const at = this.#first + (this.#count % CHANGES_KEPT) * CHANGE_WORDS;
+    const at = this.#first + (this.#count & (CHANGES_KEPT - 1)) * CHANGE_WORDS;
     words[at + ChangeWord.gfn] = gfn;
-    words[at + ChangeWord.gfnHigh] = gfn / 2 ** 32;
+    words[at + ChangeWord.gfnHigh] = gfn < 2 ** 32 ? 0 : gfn / 2 ** 32;
     words[at + ChangeWord.kind] = kind | (level << 8) | (asId << 16);
-    words[at + ChangeWord.clock] = this.clockUs;
+    words[at + ChangeWord.clock] = this.#clockUs;
     words[at + ChangeWord.oldLo] = old.lo;
     words[at + ChangeWord.oldHi] = old.hi;
     words[at + ChangeWord.newLo] = next.lo;

@@ -47,7 +47,7 @@ export const LiveField = {
   changes: 6,
 } as const;
 
-/** SPTE changes that a thread remembers. */
+/** SPTE changes that a thread remembers: a power of two. */
 export const CHANGES_KEPT = 64;
 /** 32-bit words of a change: see `spte-changes.ts`. */
 export const CHANGE_WORDS = 8;
