@@ -21,6 +21,8 @@ class Debts {
   readonly ranges: number[] = [];
   readonly tables: number[] = [];
   readonly tracked: number[] = [];
+  /** What is taken apart now was frozen, and flushed, as a whole before: see `zapSpteAtomic`. */
+  settled = false;
 
   clear(): void {
     this.ranges.length = 0;
@@ -52,7 +54,8 @@ export class FlushOwed implements StepRule {
     if (isShadowPresent(next)) {
       if (!isShadowPresent(old) && isLastSpte(next, level)) this.#checkOthers(thread, gfn, end);
     } else if (isShadowPresent(old) && isLastSpte(old, level)) {
-      this.#of(thread).ranges.push(gfn, end);
+      const debts = this.#of(thread);
+      if (!debts.settled) debts.ranges.push(gfn, end);
     }
   }
 
@@ -70,11 +73,23 @@ export class FlushOwed implements StepRule {
   }
 
   frozen(thread: WatchedThread, gfn: Gfn, level: Level): void {
-    this.#of(thread).ranges.push(gfn, gfn + thread.vm.kvm.geometry.span(level));
+    const debts = this.#of(thread);
+    debts.settled = false;
+    debts.ranges.push(gfn, gfn + thread.vm.kvm.geometry.span(level));
+  }
+
+  /** The freeze ends with the flush behind it: the bookkeeping that follows owes nothing more. */
+  thawed(thread: WatchedThread): void {
+    this.#of(thread).settled = thread.vm.kvm.generation.bookkeepingAfterFrozen;
+  }
+
+  walkStarted(thread: WatchedThread): void {
+    this.#of(thread).settled = false;
   }
 
   tableRemoved(thread: WatchedThread, page: number): void {
-    this.#of(thread).tables.push(page);
+    const debts = this.#of(thread);
+    if (!debts.settled) debts.tables.push(page);
   }
 
   writeProtected(thread: WatchedThread, gfn: Gfn, minLevel: Level): void {
@@ -107,6 +122,7 @@ export class FlushOwed implements StepRule {
       const stale = findStale(this.#vcpus(), ranges[i], ranges[i + 1], 'outdated');
       if (stale !== null) breakRule('flush-owed', `${thread.name} ${how}, but ${describe(stale)} not flushed`);
     }
+    debts.settled = false;
     this.#checkTables(thread, tables, how);
     for (const gfn of tracked) {
       const stale = findStale(this.#vcpus(), gfn, gfn + 1, 'writable');
