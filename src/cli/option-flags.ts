@@ -30,10 +30,16 @@ export function addOptions(command: Command, table: OptionTable): void {
 /** What commander calls the value of an option. */
 const attributeOf = (long: string): string => long.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 
+/** The value that commander has for `long`. It takes `--no-x` for the denial of `x`, which is false then. */
+function valueOf(long: string, values: Readonly<Record<string, unknown>>): string | boolean | undefined {
+  if (long.startsWith('no-')) return values[attributeOf(long.slice('no-'.length))] === false || undefined;
+  return values[attributeOf(long)] as string | boolean | undefined;
+}
+
 /** What the user gave, by the keys of the table. */
 export function givenValues(
   table: OptionTable,
   values: Readonly<Record<string, unknown>>,
 ): Record<string, string | boolean | undefined> {
-  return Object.fromEntries(table.map(({ key, long }) => [key, values[attributeOf(long)] as string | boolean | undefined]));
+  return Object.fromEntries(table.map(({ key, long }) => [key, valueOf(long, values)]));
 }
