@@ -36,6 +36,7 @@ const VARIANTS: Readonly<Record<string, Partial<VmConfig>>> = {
   'NPT, 6.12': CONFIG,
   'EPT, 6.1, without A/D bits': { ...CONFIG, cpu: 'ept', kernel: '6.1', adBits: false },
   'NPT, 5.15, spinlock, no eager splitting': { ...CONFIG, kernel: '5.15', lock: 'spinlock', params: { eagerPageSplit: 0 } },
+  'NPT, 6.12, no eager splitting': { ...CONFIG, params: { eagerPageSplit: 0 } },
   'EPT, 6.12, 512 entries': { ...CONFIG, cpu: 'ept', entries: 512, maxGfn: 2 ** 34 },
 };
 
@@ -171,7 +172,8 @@ describe.each(Object.entries(VARIANTS))('%s', (_name, config) => {
       'tables_removed',
       'roots_invalidated',
     ] as const) {
-      if (counter === 'splits_fault' && config.params?.eagerPageSplit !== 0) continue;
+      // 5.15 zaps a huge page where a fault wants a smaller one.
+      if (counter === 'splits_fault' && (config.params?.eagerPageSplit !== 0 || config.kernel === '5.15')) continue;
       expect([counter, counters[MmuCounter[counter]]]).toEqual([counter, expect.toSatisfy((n: number) => n > 0)]);
     }
     expect(counters[VmCounter.notifier_invalidations]).toBeGreaterThan(0);

@@ -1,7 +1,6 @@
 /**
  * The threads of a run: one worker each, in one pool, and what is known of each from outside.
  */
-import { once } from 'node:events';
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { EngineThread } from '../plan.ts';
@@ -84,6 +83,8 @@ export class Crew {
   async #start(member: Member): Promise<void> {
     const { port1, port2 } = new MessageChannel();
     port1.on('message', (message: WorkerMessage) => this.#heard(member, message));
+    // From the beginning: the port of a worker that ends closes by itself, and would not tell a second time.
+    const closed = new Promise<void>((resolve) => port1.once('close', resolve));
     const task: WorkerTask = {
       ...this.#options.task(member.id),
       threadId: member.id,
@@ -103,7 +104,6 @@ export class Crew {
         this.#options.events.lost(member, (error as Error).message);
       }
     } finally {
-      const closed = once(port1, 'close');
       port1.close();
       await closed;
     }
