@@ -31,7 +31,7 @@ export function addOptions(command: Command, table: OptionTable): void {
 const attributeOf = (long: string): string => long.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 /** The value that commander has for `long`. It takes `--no-x` for the denial of `x`, which is false then. */
-function valueOf(long: string, values: Readonly<Record<string, unknown>>): string | boolean | undefined {
+function heardValue(long: string, values: Readonly<Record<string, unknown>>): string | boolean | undefined {
   if (long.startsWith('no-')) return values[attributeOf(long.slice('no-'.length))] === false || undefined;
   return values[attributeOf(long)] as string | boolean | undefined;
 }
@@ -41,5 +41,5 @@ export function givenValues(
   table: OptionTable,
   values: Readonly<Record<string, unknown>>,
 ): Record<string, string | boolean | undefined> {
-  return Object.fromEntries(table.map(({ key, long }) => [key, valueOf(long, values)]));
+  return Object.fromEntries(table.map(({ key, long }) => [key, heardValue(long, values)]));
 }
