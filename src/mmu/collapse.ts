@@ -2,7 +2,8 @@
  * Getting huge pages back when a slot stops logging (kernel: zap_collapsible_spte_range until 6.12, recover_huge_pages_range
  * since 6.13; the idea is Wanpeng Li's of 2015).
  */
-import { read, type Task } from '../machine/point.ts';
+import { Cost } from '../machine/cost.ts';
+import { read, spend, type Task } from '../machine/point.ts';
 import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { MmuCounter } from './counters.ts';
 import { kvmFlushRemoteTlbs } from './flush.ts';
@@ -13,9 +14,12 @@ import { assertMmuLockHeldRead, mmuLockIsContended } from './mmu-lock.ts';
 import { rangeIsWriteTracked } from './page-track.ts';
 import { nextRoot, usableRoots } from './roots.ts';
 import { setSpteAtomic, UpdateKind, zapSpteAtomic } from './set-spte.ts';
-import { isLastSpte, isShadowPresent, isTableLo, type Spte, spteToChildPage, tablePageLo } from './spte.ts';
+import { isLastSpte, isShadowPresentLeaf, isTableLo, type Spte, spteToChildPage } from './spte.ts';
 import { iterPresent, TdpIter, tdpIterNext, tdpIterStart } from './tdp-iter.ts';
-import { tdpMmuIterCondResched } from './tdp-iter-resched.ts';
+import { tdpMmuIterCondResched, tdpMmuIterNeedResched } from './tdp-iter-resched.ts';
+
+/** No leaf was made yet: mmu_lock is wanted by somebody else. */
+const YIELD_FIRST = 'yield first';
 
 /** Highest level at which `gfn` may be mapped, by slot, write tracking and host (kvm_mmu_max_mapping_level). */
 export function* kvmMmuMaxMappingLevel(kvm: Kvm, slot: Memslot, gfn: Gfn): Task<Level> {
@@ -96,10 +100,10 @@ function* recoverHugePages(kvm: Kvm, root: number, slot: Memslot): Task<void> {
       }
       if (!isCollapsibleTable(iter, slot)) break;
       if ((yield* kvmMmuMaxMappingLevel(kvm, slot, iter.gfn)) < iter.level) break;
-      // The scan below is short: only the walk itself yields, and only where it has moved on.
-      if (kvm.bugs['collapse-livelock-on-resched'] === true && (yield* mmuLockIsContended(kvm))) continue;
       const huge = yield* makeHugeFromChild(kvm, iter);
       if (huge === null) break;
+      if (huge === YIELD_FIRST) continue;
+      // Against the table that was looked into: whatever has come in its place since, the exchange fails.
       if (!(yield* setSpteAtomic(kvm, iter, huge, UpdateKind.collapse))) continue;
       kvm.counters[MmuCounter.collapses]++;
       flush = true;
@@ -110,26 +114,41 @@ function* recoverHugePages(kvm: Kvm, root: number, slot: Memslot): Task<void> {
   yield* rcuReadUnlock(kvm.rcu, kvm.thread);
 }
 
-/** The huge leaf made from some present 4K leaf below the iterator's table, or null where there is none. */
-function* makeHugeFromChild(kvm: Kvm, iter: TdpIter): Task<Spte | null> {
+/**
+ * The huge leaf made from the first present leaf below the walk's table; null where there is none; `YIELD_FIRST` where the
+ * walk has to yield before more is looked at.
+ */
+function* makeHugeFromChild(kvm: Kvm, parent: TdpIter): Task<Spte | null | typeof YIELD_FIRST> {
+  return yield* lookBelow(kvm, parent, spteToChildPage(parent.oldSpte), parent.level - 1, 0);
+}
+
+/** {@link makeHugeFromChild} for one table: of `level`, and `offset` pages from the start of what the walk is at. */
+function* lookBelow(
+  kvm: Kvm,
+  parent: TdpIter,
+  page: number,
+  level: Level,
+  offset: number,
+): Task<Spte | null | typeof YIELD_FIRST> {
   const { geometry, memory, pages } = kvm;
-  let page = spteToChildPage(iter.oldSpte);
-  let level = iter.level - 1;
-  let offset = 0;
-  for (let i = 0; i < geometry.entries; ) {
-    const sptep = pages.sptep(page, i);
-    const spte = memory.load64(yield read(sptep));
-    if (isTableLo(spte.lo, level)) {
-      offset += i * geometry.span(level);
-      page = tablePageLo(spte.lo);
-      level--;
-      i = 0;
-      continue;
+  const span = geometry.span(level);
+  for (let i = 0; i < geometry.entries; i++) {
+    yield spend(Cost.iterStep);
+    const spte = memory.load64(yield read(pages.sptep(page, i)));
+    kvm.counters[MmuCounter.iter_steps]++;
+    if (isShadowPresentLeaf(spte, level)) {
+      // By the walk's progress, not by our own: else the two send each other back for ever.
+      if (yield* mustYield(kvm, parent)) return YIELD_FIRST;
+      return kvm.spte.makeHuge(spte, parent.level, offset + i * span, 1);
     }
-    if (isShadowPresent(spte) && isLastSpte(spte, level)) {
-      return kvm.spte.makeHuge(spte, iter.level, offset + i * geometry.span(level), 1);
-    }
-    i++;
+    if (!isTableLo(spte.lo, level)) continue;
+    const found = yield* lookBelow(kvm, parent, spteToChildPage(spte), level - 1, offset + i * span);
+    if (found !== null) return found;
   }
   return null;
+}
+
+function* mustYield(kvm: Kvm, parent: TdpIter): Task<boolean> {
+  if (kvm.bugs['collapse-livelock-on-resched'] === true) return yield* mmuLockIsContended(kvm);
+  return yield* tdpMmuIterNeedResched(kvm, parent);
 }

@@ -18,6 +18,15 @@ import type { TdpIter } from './tdp-iter.ts';
 import { tdpIterRestart } from './tdp-iter.ts';
 
 /**
+ * Whether a walk would yield now: wanted by the scheduler or by somebody who waits, and moved on since it last did. For what
+ * looks at many entries in one turn of a walk, with that walk's iterator (tdp_mmu_iter_need_resched).
+ */
+export function* tdpMmuIterNeedResched(kvm: Kvm, iter: TdpIter): Task<boolean> {
+  if (!kvm.thread.needResched() && !(yield* mmuLockIsContended(kvm))) return false;
+  return iter.goal !== iter.yieldedGfn;
+}
+
+/**
  * Drops and retakes mmu_lock where it is contended or the scheduler wants the processor, flushing first if `flush`.
  *
  * @param shared mode in which mmu_lock is held

@@ -12,16 +12,18 @@ import { Site } from './site.ts';
 import { isLastSpte } from './spte.ts';
 import { iterPresent, TdpIter, tdpIterNext, tdpIterStart } from './tdp-iter.ts';
 import { tdpMmuIterCondResched } from './tdp-iter-resched.ts';
+import { zapGfnRange } from './zap-gfn-range.ts';
 
 /**
- * Zaps every leaf of `root` that maps something of [start, end). Tables stay.
+ * Zaps every leaf of `root` that maps something of [start, end). Tables stay; until 5.17 those inside the range go, too.
  *
  * @param flush whether the caller owes a flush already; the yield inside pays for it
  * @returns whether a flush is owed
  */
 export function* tdpMmuZapLeafs(kvm: Kvm, root: number, start: Gfn, end: Gfn, canYield: boolean, flush: boolean): Task<boolean> {
   assertMmuLockHeldWrite(kvm);
-  const bugs = kvm.bugs;
+  const { bugs, generation } = kvm;
+  if (generation.leafZapRemovesTables) return yield* zapGfnRange(kvm, root, start, end, canYield, flush);
   let owed = bugs['flush-lost-when-yielding-in-next-root'] === true ? false : flush;
   const iter = new TdpIter(kvm.spte.nonpresent);
   yield* rcuReadLock(kvm.rcu, kvm.thread);

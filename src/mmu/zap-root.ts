@@ -9,14 +9,15 @@ import { type Address, read, type Task, write } from '../machine/point.ts';
 import { MmuCounter } from './counters.ts';
 import { kvmFlushRemoteTlbs } from './flush.ts';
 import { type Kvm, KvmWord } from './kvm.ts';
-import type { Gfn } from './level.ts';
+import { asGfn, type Gfn } from './level.ts';
 import { assertMmuLockHeldWrite, mmuLock, mmuUnlock } from './mmu-lock.ts';
 import { invalidRole, PageHeader, roleAsId, roleInvalid } from './mmu-page.ts';
-import { ANY_AS, kvmTdpMmuGetRoot, kvmTdpMmuPutRoot, nextRoot, RootTypes, zapsOnLastPut } from './roots.ts';
+import { ANY_AS, kvmTdpMmuGetRoot, kvmTdpMmuPutRoot, nextRoot, nextRootNoRef, RootTypes, zapsOnLastPut } from './roots.ts';
 import { setSpte } from './set-spte.ts';
 import { Site } from './site.ts';
 import { isShadowPresent } from './spte.ts';
 import { readSpte } from './write-spte.ts';
+import { zapGfnRange } from './zap-gfn-range.ts';
 import { tdpMmuZapRoot } from './zap-root-passes.ts';
 import { flushZapWork } from './zap-worker.ts';
 import { scheduleZapRoot } from './zap-worker-queue.ts';
@@ -87,9 +88,13 @@ export function* kvmTdpMmuZapAll(kvm: Kvm): Task<void> {
   if (flush) yield* kvmFlushRemoteTlbs(kvm);
 }
 
-/** Zaps the one table `page` through the SPTE that links it. Returns whether a flush is owed. */
+/**
+ * Zaps the one table `page` through the SPTE that links it; until 5.17 its range, in all roots of its address space. Never
+ * yields, because the caller owes a flush for other tables. Returns whether a flush is owed.
+ */
 export function* kvmTdpMmuZapSp(kvm: Kvm, page: number): Task<boolean> {
   const { pages } = kvm;
+  if (kvm.generation.leafZapRemovesTables) return yield* zapRangeOfTable(kvm, page);
   const sptep: Address = pages.ptep(page);
   if (sptep === 0) return false;
   const old = yield* readSpte(kvm, sptep);
@@ -98,4 +103,17 @@ export function* kvmTdpMmuZapSp(kvm: Kvm, page: number): Task<boolean> {
   const gfn: Gfn = pages.gfn(page);
   yield* setSpte(kvm, roleAsId(role), sptep, old, kvm.spte.nonpresent, gfn, pages.level(page) + 1);
   return true;
+}
+
+function* zapRangeOfTable(kvm: Kvm, page: number): Task<boolean> {
+  const { geometry, pages } = kvm;
+  const { valid } = RootTypes;
+  const asId = roleAsId(pages.role(page));
+  const start = pages.gfn(page);
+  const end = asGfn(start + geometry.span(pages.level(page) + 1));
+  let flush = false;
+  for (let root = yield* nextRootNoRef(kvm, 0, valid, asId); root !== 0; root = yield* nextRootNoRef(kvm, root, valid, asId)) {
+    flush = yield* zapGfnRange(kvm, root, start, end, false, flush);
+  }
+  return flush;
 }

@@ -31,6 +31,8 @@ export interface MachineOptions extends Partial<KvmConfig> {
   readonly bugs?: BugSwitches;
   readonly trace?: MmuTrace;
   readonly needResched?: (thread: number) => boolean;
+  /** Whether an allocation that may not sleep fails. */
+  readonly failAllocation?: () => boolean;
 }
 
 export const slotOf = (over: Partial<Record<keyof Memslot, number>> = {}): Memslot =>
@@ -117,6 +119,7 @@ export class MmuMachine {
         needResched: () => options.needResched?.(id) ?? false,
         counters: new Float64Array(COUNTER_SLOTS),
         probe: null,
+        failAllocation: options.failAllocation,
       });
       const kvm = new Kvm({
         config: this.config,
