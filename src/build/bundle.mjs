@@ -4,6 +4,7 @@
  *   dist/cli.js               src/cli/main.ts, coroutines kept
  *   dist/index.js             src/index.ts, the library
  *   dist/explore.js           src/explore.ts, the library's explorer alone
+ *   dist/scenarios.js         src/scenarios/program-module.ts, the scenarios for the explorer's workers
  *   dist/workers/NAME.js      workers/NAME.ts, coroutines erased
  *   dist/workers-perturbed/   the same, with scheduling points that delay at random
  *   dist/bench/NAME.js        bench/NAME.ts, coroutines kept
@@ -26,7 +27,12 @@ import { watPlugin } from './wat-plugin.mjs';
  */
 
 /** The bundles that are not found by listing a folder. */
-const NAMED_ENTRIES = { cli: 'src/cli/main.ts', index: 'src/index.ts', explore: 'src/explore.ts' };
+const NAMED_ENTRIES = {
+  cli: 'src/cli/main.ts',
+  index: 'src/index.ts',
+  explore: 'src/explore.ts',
+  scenarios: 'src/scenarios/program-module.ts',
+};
 
 /**
  * Builds all bundles.
