@@ -2,7 +2,8 @@
  * Taking write access or the dirty bit away (kernel: wrprot_gfn_range, clear_dirty_gfn_range, clear_dirty_pt_masked,
  * write_protect_gfn in tdp_mmu.c).
  */
-import type { Task } from '../machine/point.ts';
+import { Cost } from '../machine/cost.ts';
+import { spend, type Task } from '../machine/point.ts';
 import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { andNot64, any64, equal64, or64, Word64 } from '../machine/word64.ts';
 import { MmuCounter } from './counters.ts';
@@ -124,6 +125,7 @@ function* clearDirtyPtMasked(kvm: Kvm, root: number, gfn: Gfn, wanted: Word64, w
     kvm.counters[counter]++;
     kvm.counters[MmuCounter.host_pages_dirtied]++;
     kvm.host.setPageDirty(kvm, sptePfn(iter.oldSpte));
+    yield spend(Cost.spteChange);
   }
   yield* rcuReadUnlock(kvm.rcu, kvm.thread);
 }

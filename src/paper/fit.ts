@@ -50,7 +50,7 @@ export async function fitEagerSplit(
       const value = of(seconds);
       const last = before === null ? Number.NaN : (value - of(before.seconds)) / (prices[price] - before.prices[price]);
       // Half as dear, half as slow, until two rounds tell better.
-      const slope = last > 0 ? last : (0.7 * value) / prices[price];
+      const slope = last > 0 && Number.isFinite(last) ? last : (0.7 * value) / prices[price];
       const wanted = prices[price] + (published - value) / slope;
       next[price] = Math.round(10 * Math.min(3 * prices[price], Math.max(prices[price] / 3, wanted))) / 10;
     }

@@ -19,7 +19,7 @@ export interface FittedPrices {
   readonly remoteNs: number;
 }
 
-export const EAGER_SPLIT_FIT: FittedPrices = { walkLevel: 230, splitEntry: 52, spteChange: 74, remoteNs: 70 };
+export const EAGER_SPLIT_FIT: FittedPrices = { walkLevel: 255, splitEntry: 7.5, spteChange: 32.5, remoteNs: 56.2 };
 
 export function fittedSkylake(fit: FittedPrices): MachineProfile {
   const { walkLevel, splitEntry, spteChange, remoteNs } = fit;

@@ -3,21 +3,23 @@
  * does to everybody else, by the kernel's way of doing it.
  */
 import { skylake2s96 } from '../engines/virtual/profiles/index.ts';
-import type { KernelName } from '../mmu/generation.ts';
+import { KERNELS, type KernelName } from '../mmu/generation.ts';
 import type { SimulationOutcome } from '../simulate/simulation.ts';
 import type { Figure, Paper, Scale } from './figure.ts';
 import { taskFor } from './tasks.ts';
 
 const VCPUS = 16;
 const ROOTS = 2;
-const SIZES: Readonly<Record<Scale, string>> = { default: '32M', full: '16G' };
+const SIZES: Readonly<Record<Scale, string>> = { default: '8M', full: '16G' };
+
+/** Microseconds from one zap to the next: about what the vCPUs take to fault everything in again. */
+const DELAYS_US: Readonly<Record<Scale, string>> = { default: '7000', full: '14000000' };
 
 /** Kernels by how they zap an invalidated root. */
-const WAYS: readonly { kernel: KernelName; text: string }[] = [
-  { kernel: '5.15', text: '5.15: range by range, by the caller' },
-  { kernel: '6.1', text: '6.1: two passes, by a worker' },
-  { kernel: '6.12', text: '6.12: small pieces first, by the caller' },
-];
+const WAYS: readonly { kernel: KernelName; text: string }[] = (['5.15', '6.1', '6.12'] as const).map((kernel) => {
+  const passes = KERNELS[kernel].rootZapPasses.map((level) => (level === 'root' ? 'root' : `${level}`));
+  return { kernel, text: `${kernel} (passes: ${passes.join(', ') || 'as a range'})` };
+});
 
 export const zapOverhaul: Paper = {
   name: 'zap-overhaul',
@@ -32,7 +34,7 @@ export const zapOverhaul: Paper = {
           taskFor({
             workload: 'zap-roots',
             profile: skylake2s96,
-            options: { vcpus: String(VCPUS), bytesPerVcpu: SIZES[scale], iterations: String(ROOTS), delay: '20000' },
+            options: { vcpus: String(VCPUS), bytesPerVcpu: SIZES[scale], iterations: String(ROOTS), delay: DELAYS_US[scale] },
             settings: { kernel },
           }),
         ),

@@ -5,7 +5,8 @@
  * by the TLB, and leaves the guest only for a fault or a kick. An access takes place with the translation that it found,
  * however old: until the vCPU leaves the guest nobody may count on anything else.
  */
-import type { Task } from '../machine/point.ts';
+import { Cost } from '../machine/cost.ts';
+import { spend, type Task } from '../machine/point.ts';
 import { guestInterrupted } from '../machine/tlb-shootdown.ts';
 import type { Gfn } from '../mmu/level.ts';
 import { accessFrame } from './guest-memory.ts';
@@ -24,6 +25,7 @@ export function* guestAccess(vcpu: Vcpu, gfn: Gfn, kind: AccessKind): Task<Guest
   if (vcpu.inGuest && !vcpu.mustFetch && !(yield* guestInterrupted(vcpu.requests, vcpu.thread, vcpu.id))) {
     const entry = vcpu.tlb.find(gfn, NEEDED[kind]);
     if (entry !== 0) {
+      yield spend(Cost.guestAccess);
       if (vcpu.contentWord !== null) yield* accessFrame(vcpu, vcpu.tlb.frame(entry, gfn), gfn, kind);
       return GuestResult.done;
     }
@@ -54,6 +56,7 @@ function* accessSlowly(vcpu: Vcpu, gfn: Gfn, kind: AccessKind): Task<GuestResult
       walked = yield* translate(vcpu, at, how);
     }
     if (walked === WALKED) {
+      yield spend(Cost.guestAccess);
       if (vcpu.contentWord !== null) yield* accessFrame(vcpu, vcpu.tlb.frame(vcpu.walker.entry, gfn), gfn, kind);
       return GuestResult.done;
     }

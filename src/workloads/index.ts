@@ -3,6 +3,7 @@
  */
 import { demandPaging } from './demand-paging.ts';
 import { dirtyLog } from './dirty-log.ts';
+import { liveMigration } from './live-migration.ts';
 import { memslotModification } from './memslot-modification.ts';
 import { notifierStorm } from './notifier-storm.ts';
 import { trace } from './trace.ts';
@@ -10,7 +11,15 @@ import { unknownName } from './usage-error.ts';
 import type { Workload } from './workload.ts';
 import { zapRoots } from './zap-roots.ts';
 
-export const WORKLOADS: readonly Workload[] = [dirtyLog, demandPaging, memslotModification, notifierStorm, zapRoots, trace];
+export const WORKLOADS: readonly Workload[] = [
+  dirtyLog,
+  demandPaging,
+  memslotModification,
+  notifierStorm,
+  zapRoots,
+  liveMigration,
+  trace,
+];
 
 /** The workload of that name. Errors: UsageError with the nearest name. */
 export function findWorkload(name: string): Workload {

@@ -10,6 +10,7 @@ import type { Program } from '../workload.ts';
 import { Control } from './control.ts';
 import { demandPagingIoctl, demandPagingVcpu } from './demand-paging.ts';
 import { dirtyLogIoctl, dirtyLogVcpu } from './dirty-log.ts';
+import { migrationIoctl, migrationVcpu } from './live-migration.ts';
 import { memslotModificationIoctl, stressVcpu } from './memslot-modification.ts';
 import { notifierStormHost, notifierStormIoctl } from './notifier-storm.ts';
 import { traceIoctl, traceVcpu } from './trace-replay.ts';
@@ -24,6 +25,8 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'memslot-modification-ioctl': memslotModificationIoctl,
   'notifier-storm-ioctl': notifierStormIoctl,
   'notifier-storm-host': notifierStormHost,
+  'live-migration-vcpu': migrationVcpu,
+  'live-migration-ioctl': migrationIoctl,
   'zap-roots': zapRoots,
   'trace-vcpu': traceVcpu,
   'trace-ioctl': traceIoctl,
