@@ -5,6 +5,7 @@
  * The vCPU alone adds entries. User space collects them and marks each as harvested; the reset ioctl takes harvested entries
  * back, in order, and protects their pages again. An entry's flags say whose it is.
  */
+import { invariant } from '../machine/invariant.ts';
 import { assertMutexHeld } from '../machine/mutex.ts';
 import { type Address, own, read, type Task, write } from '../machine/point.ts';
 import { Word64 } from '../machine/word64.ts';
@@ -26,9 +27,9 @@ const RESERVED_ENTRIES = 64;
 /** Pages that one reset can protect in one go: bits of a mask. */
 const BATCH = 64;
 
-/** Fills of the ring from which on its vCPU must not enter the guest. */
-function softLimit(ring: DirtyRingLayout): number {
-  return ring.entries - Math.min(RESERVED_ENTRIES, ring.entries >>> 1);
+/** Fills of the ring from which on its vCPU must not enter the guest: an exit may still push `logSize` entries at once. */
+function softLimit(ring: DirtyRingLayout, logSize: number): number {
+  return ring.entries - Math.min(RESERVED_ENTRIES, ring.entries >>> 1) - logSize;
 }
 
 /** Adds page `offset` of `slot` to the ring of `vcpu`, in whose thread we are (kvm_dirty_ring_push). */
@@ -37,6 +38,8 @@ export function* kvmDirtyRingPush(kvm: Kvm, vcpu: number, slot: Memslot, offset:
   const ring = kvm.layout.dirtyRings!;
   const index = memory.load32(own(ring.word(vcpu, RingWord.dirtyIndex)));
   const entry = ring.entry(vcpu, index);
+  const flags = memory.load32(yield read(at(entry, EntryWord.flags)));
+  invariant(flags === EntryFlag.free, 'dirty-ring-full', `vCPU ${vcpu} pushes to a full dirty ring`);
   memory.store32(own(at(entry, EntryWord.slot)), (slot.asId << 16) | slot.id);
   memory.store32(own(at(entry, EntryWord.offset)), offset);
   // The flags come last: who sees them sees the entry.
@@ -46,12 +49,16 @@ export function* kvmDirtyRingPush(kvm: Kvm, vcpu: number, slot: Memslot, offset:
   kvm.trace?.dirtyRingPush(vcpu, slot.id, offset);
 }
 
-/** Whether the ring is so full that its vCPU must leave for user space (kvm_dirty_ring_soft_full). */
-export function* kvmDirtyRingSoftFull(kvm: Kvm, vcpu: number): Task<boolean> {
+/**
+ * Whether the ring is so full that its vCPU must leave for user space (kvm_dirty_ring_soft_full).
+ *
+ * @param logSize entries of the processor's page-modification log, which are pushed when the vCPU leaves the guest
+ */
+export function* kvmDirtyRingSoftFull(kvm: Kvm, vcpu: number, logSize = 0): Task<boolean> {
   const { memory } = kvm;
   const ring = kvm.layout.dirtyRings!;
   const dirty = memory.load32(yield read(ring.word(vcpu, RingWord.dirtyIndex)));
-  return dirty - memory.load32(yield read(ring.word(vcpu, RingWord.resetIndex))) >= softLimit(ring);
+  return dirty - memory.load32(yield read(ring.word(vcpu, RingWord.resetIndex))) >= softLimit(ring, logSize);
 }
 
 /** A page that user space collected. */

@@ -140,7 +140,7 @@ export class ScriptMachine {
         contentWord: handle.contentWord,
         codeGfn: this.codeSlot ? asGfn(0) : null,
         flushOnEntry: options.flushOnEntry,
-        dirtyRing: vm.dirty_ring > 0 ? dirtyRingExits(handle.kvm) : null,
+        dirtyRing: vm.dirty_ring > 0 ? dirtyRingExits(handle.kvm, this.config.pmlEntries) : null,
       });
     });
     this.#regionsByAddress = regionsByAddress(this.config.memory);
@@ -171,9 +171,10 @@ export class ScriptMachine {
 }
 
 /** User space of a vCPU with a dirty ring: a full ring ends the run. */
-function dirtyRingExits(kvm: Kvm): DirtyRingExits {
+function dirtyRingExits(kvm: Kvm, pmlEntries: number): DirtyRingExits {
+  const logSize = kvm.params.pml ? pmlEntries : 0;
   return {
-    softFull: (vcpu) => kvmDirtyRingSoftFull(kvm, vcpu),
+    softFull: (vcpu) => kvmDirtyRingSoftFull(kvm, vcpu, logSize),
     *exitToUser() {
       return false;
     },
