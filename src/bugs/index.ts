@@ -9,7 +9,7 @@ import catalogue from './catalogue.json' with { type: 'json' };
 export type BugKind = 'bug' | 'perf' | 'rule';
 
 export interface Bug {
-  /** In kebab case: also the name of its switch, but for those with several. */
+  /** In kebab case: also the name of its switch. */
   readonly id: string;
   /** Subject of the commit, or what the rule says. */
   readonly subject: string;
@@ -40,19 +40,11 @@ export interface Bug {
 
 export const BUGS: readonly Bug[] = catalogue.entries as readonly Bug[];
 
-/** Switches beyond the one that has a bug's name: other forms of the same fault. */
-const FURTHER_SWITCHES: Readonly<Record<string, readonly string[]>> = {
-  'nonatomic-write-loses-w-or-d': ['nonatomic-write-in-removed-table'],
-};
-
 /** The bugs that the model can have. */
 export const EXPRESSIBLE: readonly Bug[] = BUGS.filter((bug) => bug.notExpressible === undefined);
 
-/** Each form of a bug as the switches that bring it back. */
-export function switchesOf(bug: Bug): readonly BugSwitches[] {
-  if (bug.notExpressible !== undefined) return [];
-  return [bug.id, ...(FURTHER_SWITCHES[bug.id] ?? [])].map((id) => ({ [id]: true }));
-}
+/** The switches that bring a bug back. */
+export const switchesOf = (bug: Bug): BugSwitches => ({ [bug.id]: true });
 
 export function findBug(id: string): Bug | undefined {
   return BUGS.find((bug) => bug.id === id);

@@ -151,6 +151,14 @@ export function* takeRequests(req: VcpuRequests, thread: Thread, vcpu: number): 
   return thread.memory.xchg32(yield rmw(word), 0);
 }
 
+/** Takes one request of `vcpu` (`kvm_check_request()`); whether it was there. */
+export function* takeRequest(req: VcpuRequests, thread: Thread, vcpu: number, request: Request): Task<boolean> {
+  const word = req.requests(vcpu);
+  const bit = 1 << request;
+  if ((thread.memory.load32(yield read(word)) & bit) === 0) return false;
+  return (thread.memory.and32(yield rmw(word), ~bit) & bit) !== 0;
+}
+
 /** Begins a walk without a lock that flushes must wait for (`walk_shadow_page_lockless_begin()`). */
 export function* beginLocklessWalk(req: VcpuRequests, thread: Thread, vcpu: number): Task<void> {
   thread.memory.xchg32(yield rmw(req.mode(vcpu)), VcpuMode.readingShadowPageTables);

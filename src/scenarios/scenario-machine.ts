@@ -44,6 +44,8 @@ interface Disturbance {
   allocfail: number;
   looks: number;
   allocations: number;
+  /** The scheduler asked, and the thread has not yielded yet: it goes on asking. */
+  asked: boolean;
 }
 
 export interface ScenarioThread {
@@ -104,17 +106,20 @@ export class ScenarioMachine {
   #open(layout: VmLayout, threadId: number, threadName: string, bugs: BugSwitches): ScenarioThread {
     const watch = new ThreadWatch(this.watch, threadId, threadName);
     const counters = new Float64Array(COUNTER_SLOTS);
-    const disturbance: Disturbance = { resched: 0, allocfail: 0, looks: 0, allocations: 0 };
+    const disturbance: Disturbance = { resched: 0, allocfail: 0, looks: 0, allocations: 0, asked: false };
     const environment = {
       memory: this.memory,
       now: () => 0,
-      needResched: () => disturbance.resched > 0 && ++disturbance.looks % disturbance.resched === 0,
+      needResched: () => wantsProcessor(disturbance),
       failAllocation: () => disturbance.allocfail > 0 && ++disturbance.allocations % disturbance.allocfail === 0,
       counters,
       probe: watch,
     };
     const vm = openVm({ layout, threadId, threadName, environment, trace: watch, bugs });
     watch.vm = vm;
+    watch.onYield = () => {
+      disturbance.asked = false;
+    };
     vm.host.onPageDirty = (pfn) => watch.hostPageDirtied(pfn);
     return { name: threadName, vm, counters, watch, disturbance };
   }
@@ -179,6 +184,7 @@ export class ScenarioMachine {
       disturbance.resched = saved.disturbance.resched;
       disturbance.allocfail = saved.disturbance.allocfail;
       disturbance.looks = saved.disturbance.looks;
+      disturbance.asked = saved.disturbance.asked;
       disturbance.allocations = saved.disturbance.allocations;
     }
     for (let v = 0; v < this.vcpus.length; v++) restoreVcpu(this.vcpus[v], this.#savedVcpus[v]);
@@ -186,6 +192,12 @@ export class ScenarioMachine {
     this.watch.reset();
     this.watch.on = true;
   }
+}
+
+/** need_resched(): set at every n-th look, and set until the thread yields. */
+function wantsProcessor(disturbance: Disturbance): boolean {
+  if (disturbance.resched > 0 && ++disturbance.looks % disturbance.resched === 0) disturbance.asked = true;
+  return disturbance.asked;
 }
 
 /** User space, the vCPUs, whoever else the script names, and the RCU worker; the shell where it is used. */

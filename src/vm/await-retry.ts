@@ -7,6 +7,7 @@ import { type Address, own, read, relax, type Task } from '../machine/point.ts';
 import { type Kvm, KvmWord } from '../mmu/kvm.ts';
 import type { Gfn } from '../mmu/level.ts';
 import { RetryReason } from '../mmu/page-fault-info.ts';
+import { isTableLo, tablePageLo } from '../mmu/spte.ts';
 import type { VcpuMmu } from '../mmu/vcpu-mmu.ts';
 import type { Memslots } from './memslots.ts';
 
@@ -22,9 +23,23 @@ export function* awaitRetryCause(kvm: Kvm, mmu: VcpuMmu): Task<void> {
       yield* awaitInvalidation(kvm, fault.gfn);
       return;
     case RetryReason.frozen:
-      yield relax(iter.sptep);
+      // In a table that was taken out of the tree entries stay frozen for good; the next try goes another way.
+      if (yield* isOnPath(kvm, mmu, iter.sptep)) yield relax(iter.sptep);
       return;
     default:
+  }
+}
+
+/** Whether the walk for the fault's gfn still comes by the SPTE at `sptep`. */
+function* isOnPath(kvm: Kvm, { root, fault }: VcpuMmu, sptep: Address): Task<boolean> {
+  const { geometry, memory, pages } = kvm;
+  let page = root;
+  for (let level = geometry.rootLevel; ; level--) {
+    const at = pages.sptep(page, geometry.index(fault.gfn, level));
+    if (at === sptep) return true;
+    const { lo } = memory.load64(yield read(at));
+    if (!isTableLo(lo, level)) return false;
+    page = tablePageLo(lo);
   }
 }
 

@@ -4,11 +4,12 @@
  */
 import type { Task } from '../machine/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../machine/srcu.ts';
+import { Request, takeRequest } from '../machine/tlb-shootdown.ts';
 import { asGfn, type Gfn } from '../mmu/level.ts';
 import { SlotFlag } from '../mmu/memslot.ts';
 import { kvmTdpMapPage } from '../mmu/page-fault.ts';
 import { RetPf } from '../mmu/page-fault-info.ts';
-import { kvmMmuReload } from '../mmu/root-load.ts';
+import { kvmMmuFreeObsoleteRoots, kvmMmuReload } from '../mmu/root-load.ts';
 import { awaitRetryCause } from './await-retry.ts';
 import { Errno } from './errno.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -47,6 +48,9 @@ export function* preFaultMemory(vcpu: Vcpu, gfn: Gfn, pages: number): Task<PreFa
 function* preFaultPage(vcpu: Vcpu, gfn: Gfn): Task<number> {
   const { kvm, mmu } = vcpu;
   for (;;) {
+    // A root that was made obsolete since the vCPU ran would send every fault back.
+    const obsolete = yield* takeRequest(vcpu.requests, vcpu.thread, vcpu.id, Request.freeObsoleteRoots);
+    if (obsolete) yield* kvmMmuFreeObsoleteRoots(kvm, mmu);
     if (!(yield* kvmMmuReload(kvm, mmu))) return -Errno.ENOMEM;
     const outcome = yield* kvmTdpMapPage(kvm, mmu, gfn);
     if (outcome < 0) return outcome;

@@ -85,28 +85,26 @@ async function showBug(id: string, flags: Flags, surroundings: Surroundings): Pr
     return;
   }
   const scenarios = loadAllScenarios();
-  for (const switches of switchesOf(bug)) {
-    progress(`hunting ${Object.keys(switches)[0]}`);
-    const result = await hunt(scenarios, switches, { policy: flags.policy ?? 'pct', seconds: secondsOf(flags) });
-    progress('');
-    if (flags.json) print(JSON.stringify({ ...bug, ...result }, null, 1));
-    if (result.caught === null) {
-      setExitCode(EXIT_NOT_FOUND);
-      if (!flags.json) print(`FAIL: not found in ${result.executions} executions, ${result.seconds.toFixed(1)} s`);
-      continue;
-    }
-    const { caught } = result;
-    const scenario = loadScenario(caught.scenario);
-    if (flags.out !== undefined) keepFinding(flags.out, scenario, switches, caught);
-    if (flags.json) continue;
-    print('');
-    print(heading(style, `${scenario.name}: ${scenario.pits}`));
-    for (const line of describeFailure(scenario, switches, caught.token, style)) print(line);
-    print('');
-    print(`replay it: tdpsim replay '${replayName(caught.scenario, switches, caught.token)}'`);
-    const { executions, seconds } = result;
-    print(`FOUND by ${result.policy} after ${executions} executions, ${seconds.toFixed(1)} s: ${shape(caught)}`);
+  const switches = switchesOf(bug);
+  progress(`hunting ${id}`);
+  const result = await hunt(scenarios, switches, { policy: flags.policy ?? 'pct', seconds: secondsOf(flags) });
+  progress('');
+  if (flags.json) print(JSON.stringify({ ...bug, ...result }, null, 1));
+  const { caught, policy, executions, seconds } = result;
+  if (caught === null) {
+    setExitCode(EXIT_NOT_FOUND);
+    if (!flags.json) print(`FAIL: not found in ${executions} executions, ${seconds.toFixed(1)} s`);
+    return;
   }
+  const scenario = loadScenario(caught.scenario);
+  if (flags.out !== undefined) keepFinding(flags.out, scenario, switches, caught);
+  if (flags.json) return;
+  print('');
+  print(heading(style, `${scenario.name}: ${scenario.pits}`));
+  for (const line of describeFailure(scenario, switches, caught.token, style)) print(line);
+  print('');
+  print(`replay it: tdpsim replay '${replayName(caught.scenario, switches, caught.token)}'`);
+  print(`FOUND by ${policy} after ${executions} executions, ${seconds.toFixed(1)} s: ${shape(caught)}`);
 }
 
 const shape = ({ rule, steps, switches }: Catch): string => `${rule}, in ${steps} steps with ${switches} context switches`;
@@ -131,19 +129,18 @@ async function huntAll(flags: Flags, surroundings: Surroundings): Promise<void> 
   const scenarios = loadAllScenarios();
   const rows: { bug: Bug; switches: BugSwitches; results: HuntResult[] }[] = [];
   for (const bug of EXPRESSIBLE) {
-    for (const switches of switchesOf(bug)) {
-      const row = { bug, switches, results: [] as HuntResult[] };
-      for (const policy of policies) {
-        if (signal.aborted) break;
-        progress(`${Object.keys(switches)[0]} (${policy})`);
-        // Whoever comes later need not wait long: the bug is known to be found.
-        const caught = row.results.some((result) => result.caught !== null);
-        row.results.push(await hunt(scenarios, switches, { policy, seconds: caught ? seconds / 4 : seconds }));
-      }
-      rows.push(row);
-      for (const { caught } of row.results) {
-        if (caught !== null && flags.out !== undefined) keepFinding(flags.out, loadScenario(caught.scenario), switches, caught);
-      }
+    const switches = switchesOf(bug);
+    const results: HuntResult[] = [];
+    for (const policy of policies) {
+      if (signal.aborted) break;
+      progress(`${bug.id} (${policy})`);
+      // Whoever comes later need not take long: that the bug can be found is known.
+      const caught = results.some((result) => result.caught !== null);
+      results.push(await hunt(scenarios, switches, { policy, seconds: caught ? seconds / 4 : seconds }));
+    }
+    rows.push({ bug, switches, results });
+    for (const { caught } of results) {
+      if (caught !== null && flags.out !== undefined) keepFinding(flags.out, loadScenario(caught.scenario), switches, caught);
     }
   }
   progress('');

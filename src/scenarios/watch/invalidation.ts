@@ -33,19 +33,32 @@ export class Invalidation implements StepRule {
   /** For each thread the range that it is zapping. */
   readonly #zapped: (readonly [number, number])[] = [];
 
+  /** For each thread: the sequence at which its fault began, where its gfn was being invalidated then; else -1. */
+  readonly #doomed: number[] = [];
   /** For each thread, retries in a row for ranges of others, without mmu_lock. */
   readonly #refused: number[] = [];
 
   reset(): void {
     this.#zaps = 0;
     this.#refused.length = 0;
+    this.#doomed.length = 0;
     this.#lookedUp.length = 0;
     this.#zapping.length = 0;
     this.#installed = [];
   }
 
-  pageFault(thread: WatchedThread): void {
+  pageFault(thread: WatchedThread, gfn: Gfn): void {
     this.#lookedUp[thread.id] = -1;
+    this.#doomed[thread.id] = inWindow(thread.vm, gfn) && open(thread.vm) ? sequence(thread.vm) : -1;
+  }
+
+  /** A fault that began inside an invalidation of its gfn knows without mmu_lock that it must wait (6.8). */
+  mmuLockWanted(thread: WatchedThread, site: number): void {
+    const { vm, vcpu, name } = thread;
+    if (site !== Site.kvm_tdp_page_fault || vcpu === null || !vm.kvm.generation.unlockedRetryTest) return;
+    const { gfn } = vcpu.mmu.fault;
+    if (this.#doomed[thread.id] !== sequence(vm) || !open(vm) || !inWindow(vm, gfn)) return;
+    breakRule('lock-for-nothing', `${name} queues for mmu_lock to map gfn ${hex(gfn)}, which was being invalidated all along`);
   }
 
   step(thread: WatchedThread, kind: number, address: number): void {
@@ -102,6 +115,7 @@ export class Invalidation implements StepRule {
   }
 
   pageFaultDone(thread: WatchedThread, gfn: Gfn, result: number): void {
+    this.#doomed[thread.id] = -1;
     const fault = thread.vcpu?.mmu.fault;
     if (result !== RetPf.retry || fault?.retryReason !== RetryReason.unlockedInvalidate) return;
     const { kvm } = thread.vm;
@@ -113,6 +127,9 @@ export class Invalidation implements StepRule {
     else if ((this.#refused[thread.id] = (this.#refused[thread.id] ?? 0) + 1) > UNLOCKED_ERRORS) refuse(thread, gfn);
   }
 }
+
+const sequence = ({ kvm }: Vm): number => kvm.memory.load32(own(kvm.word(KvmWord.invalidateSeq)));
+const open = ({ kvm }: Vm): boolean => kvm.memory.load32(own(kvm.word(KvmWord.invalidateInProgress))) !== 0;
 
 /** Whether `gfn` lies in the hull of the open invalidations. */
 function inWindow({ kvm }: Vm, gfn: number): boolean {

@@ -5,6 +5,7 @@
 import { InvariantError } from '../../machine/invariant.ts';
 import type { LockMode } from '../../machine/probe.ts';
 import type { Gfn, Level, Pfn } from '../../mmu/level.ts';
+import type { RetPf } from '../../mmu/page-fault-info.ts';
 import type { Spte } from '../../mmu/spte.ts';
 import type { TracedOperation } from '../../mmu/trace.ts';
 import type { Vcpu } from '../../vm/vcpu.ts';
@@ -56,7 +57,11 @@ export interface StepRule {
   pageFault?(thread: WatchedThread, gfn: Gfn): void;
   pageFaultDone?(thread: WatchedThread, gfn: Gfn, result: number): void;
   /** A harvest protects the pages that `mask` names, from `gfn` on. */
-  maskedWalk?(thread: WatchedThread, mask: bigint): void;
+  maskedWalk?(thread: WatchedThread, mask: bigint, gfn: Gfn): void;
+  /** A fast page fault is over, however it ended. */
+  fastFault?(thread: WatchedThread, next: Spte, result: RetPf): void;
+  /** The thread is about to take mmu_lock, or to queue for it. */
+  mmuLockWanted?(thread: WatchedThread, site: number): void;
   writeProtected?(thread: WatchedThread, gfn: Gfn, minLevel: Level): void;
   guestWrote?(vcpu: Vcpu, gfn: Gfn, pfn: Pfn): void;
   hostPageDirtied?(thread: WatchedThread, pfn: Pfn): void;

@@ -3,6 +3,7 @@ import { LockNumber } from '../../machine/lock-number.ts';
 import type { Address } from '../../machine/point.ts';
 import type { LockMode, Probe } from '../../machine/probe.ts';
 import type { Gfn, Level, Pfn } from '../../mmu/level.ts';
+import type { RetPf } from '../../mmu/page-fault-info.ts';
 import type { Spte } from '../../mmu/spte.ts';
 import type { MmuTrace, TracedOperation } from '../../mmu/trace.ts';
 import type { GuestObserver, Vcpu } from '../../vm/vcpu.ts';
@@ -61,6 +62,8 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
   readonly watch: Watch;
   vm!: Vm;
   vcpu: Vcpu | null = null;
+  /** Called when the thread yields, watched or not. */
+  onYield: () => void = () => {};
   operationName: TracedOperation | '' = '';
   mmuLockSite = -1;
   readonly #changed: Listeners<'spteChanged'>;
@@ -80,6 +83,8 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
   readonly #protected: Listeners<'writeProtected'>;
   readonly #dirtied: Listeners<'hostPageDirtied'>;
   readonly #masked: Listeners<'maskedWalk'>;
+  readonly #fast: Listeners<'fastFault'>;
+  readonly #wanted: Listeners<'mmuLockWanted'>;
 
   constructor(watch: Watch, id: number, name: string) {
     this.watch = watch;
@@ -103,6 +108,8 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
     this.#protected = watch.listeners('writeProtected');
     this.#dirtied = watch.listeners('hostPageDirtied');
     this.#masked = watch.listeners('maskedWalk');
+    this.#fast = watch.listeners('fastFault');
+    this.#wanted = watch.listeners('mmuLockWanted');
   }
 
   reset(): void {
@@ -144,6 +151,7 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
   }
 
   yielded(): void {
+    this.onYield();
     if (this.watch.on) for (const rule of this.#yielded) rule.yielded(this);
   }
 
@@ -159,12 +167,20 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
     if (this.watch.on) for (const rule of this.#protected) rule.writeProtected(this, gfn, minLevel);
   }
 
-  clearDirtyPtMasked(_gfn: Gfn, mask: bigint): void {
-    if (this.watch.on) for (const rule of this.#masked) rule.maskedWalk(this, mask);
+  clearDirtyPtMasked(gfn: Gfn, mask: bigint): void {
+    if (this.watch.on) for (const rule of this.#masked) rule.maskedWalk(this, mask, gfn);
   }
 
   hostPageDirtied(pfn: Pfn): void {
     if (this.watch.on) for (const rule of this.#dirtied) rule.hostPageDirtied(this, pfn);
+  }
+
+  fastPageFault(_v: number, _gfn: Gfn, _code: number, _p: Address, _old: Spte, next: Spte, result: RetPf): void {
+    if (this.watch.on) for (const rule of this.#fast) rule.fastFault(this, next, result);
+  }
+
+  lockAttempt(lock: number, _mode: LockMode, site: number): void {
+    if (lock === LockNumber.mmuLock && this.watch.on) for (const rule of this.#wanted) rule.mmuLockWanted(this, site);
   }
 
   lockAcquired(lock: number, mode: LockMode, site: number): void {
@@ -187,7 +203,6 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
     if (this.watch.on) for (const rule of this.#flushed) rule.flushed(this);
   }
 
-  lockAttempt(): void {}
   lockContended(): void {}
   rcuReadLock(): void {}
   rcuGracePeriod(): void {}
@@ -196,7 +211,6 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
   pageFreed(): void {}
   requested(): void {}
   mapped(): void {}
-  fastPageFault(): void {}
   getPage(): void {}
   splitHugePage(): void {}
   trySplit(): void {}
