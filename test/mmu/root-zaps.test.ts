@@ -7,16 +7,18 @@ import { stopWorkqueue } from '../../src/machine/workqueue.ts';
 import { MmuCounter } from '../../src/mmu/counters.ts';
 import { kvmFlushRemoteTlbs } from '../../src/mmu/flush.ts';
 import { KERNELS, type KernelName } from '../../src/mmu/generation.ts';
-import { unmapGfnRange } from '../../src/mmu/gfn-range.ts';
+import { ageGfnRange, unmapGfnRange } from '../../src/mmu/gfn-range.ts';
 import type { Kvm } from '../../src/mmu/kvm.ts';
 import { asGfn } from '../../src/mmu/level.ts';
-import { mmuWriteLock, mmuWriteUnlock } from '../../src/mmu/mmu-lock.ts';
+import { mmuReadLock, mmuWriteLock, mmuWriteUnlock } from '../../src/mmu/mmu-lock.ts';
 import { roleInvalid } from '../../src/mmu/mmu-page.ts';
 import { RetPf } from '../../src/mmu/page-fault-info.ts';
 import { kvmMmuFreeObsoleteRoots, kvmMmuUnload } from '../../src/mmu/root-load.ts';
+import { kvmMmuSlotLeafClearDirty, kvmMmuSlotRemoveWriteAccess, kvmMmuSlotTrySplitHugePages } from '../../src/mmu/slot-ops.ts';
 import type { MmuTrace, TracedOperation } from '../../src/mmu/trace.ts';
 import { vmStat } from '../../src/mmu/vm-stat.ts';
 import { kvmMmuUninitTdpMmu, kvmMmuZapAll, kvmMmuZapAllFast } from '../../src/mmu/zap-all.ts';
+import { kvmZapGfnRange, tdpMmuZapLeafs } from '../../src/mmu/zap-leafs.ts';
 import { tdpMmuZapWorker } from '../../src/mmu/zap-worker.ts';
 import { type MachineOptions, MmuMachine } from './mmu-machine.ts';
 
@@ -182,5 +184,41 @@ describe('the zap of a range', () => {
     };
     expect(tables('5.15')).toEqual(['0:4', '0:3', '0:2']);
     expect(tables('5.18')).toEqual(['0:4', '0:3', '0:2', '4:2', '16:3', '16:2']);
+  });
+
+  it('needs mmu_lock held for write', () => {
+    const m = new MmuMachine({ ...small });
+    m.run(faults(m, 0, [0]));
+    const kvm = m.kvms[2];
+    function* zap(): Task<void> {
+      yield* mmuReadLock(kvm, 0);
+      yield* tdpMmuZapLeafs(kvm, m.vcpus[0].root, asGfn(0), asGfn(4), false, false);
+    }
+    expect(() => m.run(zap())).toThrow('mmu_lock is not held for write');
+  });
+});
+
+describe('invalid roots that are not zapped yet', () => {
+  it('are left alone by splitting, protection and range zaps; notifiers and aging find them', () => {
+    const m = new MmuMachine({ ...small, kernel: '5.18', zapWorker: true, hostLevel: 2 });
+    m.run(faults(m, 0, [0, 17]));
+    const { root } = m.vcpus[0];
+    m.run(kvmMmuUnload(m.kvms[0], m.vcpus[0]));
+    const kvm = m.kvms[2];
+    const before = JSON.stringify(m.dump(root));
+    m.run(kvmMmuSlotTrySplitHugePages(kvm, m.slots[0], 1));
+    m.run(kvmMmuSlotRemoveWriteAccess(kvm, m.slots[0], 1));
+    m.run(kvmMmuSlotLeafClearDirty(kvm, m.slots[0]));
+    m.run(kvmZapGfnRange(kvm, asGfn(0), asGfn(4)));
+    expect(JSON.stringify(m.dump(root))).toBe(before);
+    function* age(): Task<boolean> {
+      yield* mmuWriteLock(kvm, 0);
+      const young = yield* ageGfnRange(kvm, m.slots[0], asGfn(0), asGfn(4));
+      yield* mmuWriteUnlock(kvm);
+      return young;
+    }
+    expect(m.run(age())).toBe(true);
+    m.run(unmap(m, kvm, 0, 20));
+    expect(m.leaves(root)).toEqual([]);
   });
 });
