@@ -3,7 +3,7 @@
  * Everything else in a profile is the built-in one's.
  */
 import type { MachineProfile } from '../engines/virtual/profile.ts';
-import { skylake2s96 } from '../engines/virtual/profiles/index.ts';
+import { skylake2s96, ultramem416 } from '../engines/virtual/profiles/index.ts';
 
 export interface FittedPrices {
   /** A page walk of the guest that misses everywhere, with the access behind it: fitted to "iteration 2 dirty memory, after". */
@@ -28,4 +28,10 @@ export function fittedSkylake(fit: FittedPrices): MachineProfile {
     transfer: { ...skylake2s96.transfer, remoteNs },
     costs: { ...skylake2s96.costs, walkLevel, splitEntry, spteChange },
   };
+}
+
+/** The large machine with the fit of the small one: a line from another socket is cheaper on average than its latency, by the same factor. */
+export function fittedUltramem({ remoteNs }: FittedPrices): MachineProfile {
+  const factor = remoteNs / skylake2s96.transfer.remoteNs;
+  return { ...ultramem416, transfer: { ...ultramem416.transfer, remoteNs: ultramem416.transfer.remoteNs * factor } };
 }

@@ -8,12 +8,12 @@ import type { SimulationOutcome } from '../simulate/simulation.ts';
 import type { Figure, Paper, Scale } from './figure.ts';
 import { taskFor } from './tasks.ts';
 
-const VCPUS = 16;
+const VCPUS = 4;
 const ROOTS = 2;
 const SIZES: Readonly<Record<Scale, string>> = { default: '8M', full: '16G' };
 
 /** Microseconds from one zap to the next: about what the vCPUs take to fault everything in again. */
-const DELAYS_US: Readonly<Record<Scale, string>> = { default: '7000', full: '14000000' };
+const DELAYS_US: Readonly<Record<Scale, string>> = { default: '6000', full: '14000000' };
 
 /** Kernels by how they zap an invalidated root. */
 const WAYS: readonly { kernel: KernelName; text: string }[] = (['5.15', '6.1', '6.12'] as const).map((kernel) => {
