@@ -5,13 +5,25 @@
 import { InvariantError } from '../machine/invariant.ts';
 import type { ScriptMachine } from '../script/machine.ts';
 import { RUN_DEFAULTS, ScriptRunner } from '../script/run-script.ts';
-import type { ScriptPhase } from '../script/script.ts';
+import type { ScriptPhase, ScriptStep } from '../script/script.ts';
+import { VcpuCounter } from '../vm/vcpu-counters.ts';
 import { type ConformResult, isConcurrent, type Mismatch, PhaseComparer } from './phase-comparer.ts';
 import type { RecordedPhase, Recording } from './recording.ts';
-import { type Divergence, type EarlySteps, Holding, PhaseReplay, ReplayDiverged, type ReplayPlan } from './replay.ts';
+import {
+  type Divergence,
+  type EarlySteps,
+  Holding,
+  PhaseReplay,
+  ReplayDiverged,
+  type ReplayPlan,
+  type ReplayThreads,
+} from './replay.ts';
 
 /** Runs that are tried before a recording counts as one that cannot be produced. */
 const ATTEMPTS_MAX = 600;
+
+/** Events before a change at which a thread may do what it did before the change. */
+const CLUE_DISTANCES = [0, 1, 3, 8];
 
 /** One thing to try: steps of a gap taken early. */
 interface Candidate {
@@ -23,8 +35,8 @@ interface Candidate {
 interface Frame {
   readonly phase: number;
   readonly progress: number;
-  /** The gap before the event that did not fit. */
-  readonly gap: string;
+  /** The gap before the event that did not fit, and that event. */
+  readonly trouble: string;
   readonly candidates: Candidate[];
   /** What the plan said of the candidate's gap before. */
   undo: { readonly key: string; readonly early: EarlySteps | undefined } | null;
@@ -56,11 +68,15 @@ export function conformRace(recording: Recording): RaceResult {
   return { ...done, mismatch: furthest?.mismatch ?? null, attempts: ATTEMPTS_MAX };
 }
 
+const troubleOf = (gap: string, got: string): string => `${gap} ${got}`;
+
 /** Whether the run got further than any before, or as far, but stumbled over another gap. */
-function isNews(frames: readonly Frame[], progress: number, { own }: Divergence): boolean {
+function isNews(frames: readonly Frame[], progress: number, { own, got }: Divergence): boolean {
   const top = frames.at(-1);
   if (top === undefined || progress > top.progress) return true;
-  return progress === top.progress && !frames.some((frame) => frame.progress === progress && frame.gap === own.key);
+  return (
+    progress === top.progress && !frames.some((frame) => frame.progress === progress && frame.trouble === troubleOf(own.key, got))
+  );
 }
 
 /** Takes the next candidate of the last divergence, or goes back to the one before it. Returns false at the end of all. */
@@ -80,15 +96,31 @@ function tryNext(frames: Frame[], plans: readonly Map<string, EarlySteps>[]): bo
   return false;
 }
 
-/** What may help: more or fewer early steps in the thread's own gap, or in those of the others from a while ago on. */
-function frameFor(phase: number, progress: number, { own, others, recent }: Divergence): Frame {
-  const candidates: Candidate[] = shares(own.steps).map((steps) => ({ key: own.key, early: { steps, from: 0 } }));
+/**
+ * What may help: that the thread does its part before an entry that it is about changed; that it takes more or fewer steps
+ * early in its own gap; that the others do, from a while ago on.
+ */
+function frameFor(phase: number, progress: number, { own, earlier, others, recent, clues, dueAccess, got }: Divergence): Frame {
+  const candidates: Candidate[] = [];
+  for (const clue of clues) {
+    for (const back of CLUE_DISTANCES) {
+      const early = { steps: Number.POSITIVE_INFINITY, from: Math.max(clue - back, 0) };
+      candidates.push({ key: own.key, early: dueAccess === undefined ? early : { ...early, accesses: dueAccess } });
+    }
+  }
+  if (dueAccess !== undefined) {
+    // Its guest may have come that far before it was stopped for another reason.
+    const early = { steps: Number.POSITIVE_INFINITY, from: 0, accesses: dueAccess };
+    for (const key of [own.key, ...earlier]) candidates.push({ key, early });
+  }
+  candidates.push({ key: own.key, early: { steps: Number.POSITIVE_INFINITY, from: 0 } });
+  for (const steps of shares(own.steps)) candidates.push({ key: own.key, early: { steps, from: 0 } });
   for (const from of recent) {
     for (const { key, steps } of others) {
       for (const some of shares(steps)) candidates.push({ key, early: { steps: some, from } });
     }
   }
-  return { phase, progress, gap: own.key, candidates, undo: null };
+  return { phase, progress, trouble: troubleOf(own.key, got), candidates, undo: null };
 }
 
 /** Numbers of early steps to try in a gap of `steps`: nearly all of them first. */
@@ -110,10 +142,11 @@ function attempt(recording: Recording, plans: readonly ReplayPlan[]): Outcome {
     flushOnEntry: true,
     needbreak: false,
     onEvent: (event) => replay?.onEvent(event),
+    onThreadEnd: (thread) => replay?.onThreadEnd(thread),
     needResched: (thread) => replay?.needResched(thread) ?? false,
     scheduleFor: (step) => {
       const names = step.threads.map(({ name }) => name);
-      return replay!.schedule(names, (name) => holdingOf(runner.machine, name));
+      return replay!.schedule(names, asksOf(runner.machine, step));
     },
   });
   const comparer = new PhaseComparer(runner, script);
@@ -130,6 +163,19 @@ function attempt(recording: Recording, plans: readonly ReplayPlan[]): Outcome {
     if (mismatch !== null) return mismatch;
   }
   return { kind: 'end', mismatch: null };
+}
+
+function asksOf(machine: ScriptMachine, step: ScriptStep): ReplayThreads {
+  const vcpuOfThread = (name: string) => machine.vcpus.find(({ thread }) => thread === machine.thread(name).vm.thread);
+  return {
+    holding: (name) => holdingOf(machine, name),
+    accesses: (name) => vcpuOfThread(name)?.counters[VcpuCounter.guest_accesses] ?? 0,
+    stride: (name) => {
+      const operations = step.threads.find((thread) => thread.name === name)?.operations ?? [];
+      const touch = operations.find((operation) => operation.op === 'atouch' || operation.op === 'touch');
+      return touch?.op === 'atouch' || touch?.op === 'touch' ? touch.values.stride : 1;
+    },
+  };
 }
 
 /** What the thread stands in: a lock, a read-side section, the guest. */

@@ -24,6 +24,8 @@ export interface EarlySteps {
   readonly steps: number;
   /** Position in the recording that all others must have reached. */
   readonly from: number;
+  /** No further than to the beginning of this access of its guest, by the number of accesses begun. */
+  readonly accesses?: number;
 }
 
 /** What is early, by gap. Without an entry a thread waits, or goes on to its end where it has no more events. */
@@ -46,10 +48,26 @@ export interface Divergence {
   readonly progress: number;
   /** The gap before the event that came: its last step made it. */
   readonly own: Gap;
+  /** The gaps of the thread before that in which its guest ran, latest first. */
+  readonly earlier: readonly string[];
   /** The gaps in which the other threads stand. */
   readonly others: readonly Gap[];
-  /** Positions of the thread's last events, latest first. */
+  /** Positions of the thread's last events, latest first, after that of the one that was due. */
   readonly recent: readonly number[];
+  /** Positions of the last changes of the entries that the due fault, and the one that came instead, were about. */
+  readonly clues: readonly number[];
+  /** The number of the guest's access that should have faulted, if another one did. */
+  readonly dueAccess: number | undefined;
+}
+
+/** What a replay asks about the threads that it runs. */
+export interface ReplayThreads {
+  /** What the thread stands in that others may wait for. */
+  holding(name: string): Holding;
+  /** Accesses that the guest of the thread's vCPU has begun. */
+  accesses(name: string): number;
+  /** Pages from one access to the next. */
+  stride(name: string): number;
 }
 
 /** Ends a run whose replay left the recording. */
@@ -85,6 +103,10 @@ interface ReplayThread {
 const PROBE_STEPS = 20_000;
 /** Positions that a divergence tells. */
 const RECENT = 6;
+/** Earlier gaps with a share of the guest's in them that a divergence tells. */
+const EARLIER = 5;
+/** Changes of one entry that a divergence tells. */
+const CLUES = 4;
 /** A thread without further events goes on to its end at once, unless the plan says otherwise. */
 const TO_THE_END: EarlySteps = { steps: Number.POSITIVE_INFINITY, from: 0 };
 
@@ -101,7 +123,7 @@ export class PhaseReplay {
   #tasks: readonly ReplayThread[] = [];
   /** An event that did not fit; reported at the next turn, because listeners are called in the middle of a step. */
   #diverged: Divergence | null = null;
-  #holding: (name: string) => Holding = () => Holding.nothing;
+  #asks: ReplayThreads = { holding: () => Holding.nothing, accesses: () => 0, stride: () => 1 };
   #turn = 0;
   #stuck = 0;
 
@@ -141,7 +163,7 @@ export class PhaseReplay {
         progress: this.#progress(),
         own: { key: gapKey(thread.name, thread.next), steps: thread.steps },
         others: [],
-        recent: this.#recent(thread),
+        ...this.#context(thread, awaited?.event, event),
       };
       thread.probed = true;
       return;
@@ -150,34 +172,48 @@ export class PhaseReplay {
     thread.steps = 0;
   }
 
+  /** A thread of the step is done. */
+  onThreadEnd(name: string): void {
+    const thread = this.#threads.get(name);
+    if (this.#diverged !== null || thread === undefined || thread.next === thread.awaited.length) return;
+    this.#diverged = this.#missing(thread);
+  }
+
   /** Whether the recorded thread gave the processor up next. */
   needResched(name: string): boolean {
     const thread = this.#threads.get(name);
     return thread?.awaited[thread.next]?.event.e.startsWith('yield_') === true;
   }
 
-  /**
-   * The schedule of a step that runs `names` side by side.
-   *
-   * @param holding what a thread stands in that others may wait for
-   */
-  schedule(names: readonly string[], holding: (name: string) => Holding): Schedule {
+  /** The schedule of a step that runs `names` side by side. */
+  schedule(names: readonly string[], asks: ReplayThreads): Schedule {
     this.#tasks = names.map((name) => this.#thread(name));
-    this.#holding = holding;
+    this.#asks = asks;
     return { pick: (runnable) => this.#pick(runnable), onStep: (task, kind) => this.#onStep(task, kind) };
   }
 
   /** Throws where the replay left the recording, or did not come to its end. */
   finish(): void {
     if (this.#diverged !== null) throw new ReplayDiverged(this.#diverged);
-    for (const { name, awaited, next } of this.#threads.values()) {
-      if (next === awaited.length) continue;
-      const expected = this.#text(awaited[next]);
-      const own = { key: gapKey(name, next), steps: 0 };
-      const progress = this.#progress();
-      const rest = { thread: name, index: next, expected, got: '(nothing more)', progress, own, others: [] };
-      throw new ReplayDiverged({ ...rest, recent: this.#recent(this.#thread(name)) });
+    for (const thread of this.#threads.values()) {
+      if (thread.next < thread.awaited.length) throw new ReplayDiverged(this.#missing(thread));
     }
+  }
+
+  /** The thread has come to its end too early. */
+  #missing(thread: ReplayThread): Divergence {
+    const { name, awaited, next, steps } = thread;
+    thread.probed = true;
+    return {
+      thread: name,
+      index: next,
+      expected: this.#text(awaited[next]),
+      got: '(nothing more)',
+      progress: this.#progress(),
+      own: { key: gapKey(name, next), steps },
+      others: [],
+      ...this.#context(thread, awaited[next].event, undefined),
+    };
   }
 
   /** After a divergence: lets each other thread go on to its next event, to learn how long the gap is that it stands in. */
@@ -198,11 +234,40 @@ export class PhaseReplay {
     return progress;
   }
 
-  #recent({ awaited, next }: ReplayThread): readonly number[] {
-    return awaited
-      .slice(Math.max(next - RECENT, 0), next)
-      .map(({ at }) => at)
-      .reverse();
+  /** What may help to find out why `got` came where `due` was due. */
+  #context(
+    thread: ReplayThread,
+    due: PhaseEvent | undefined,
+    got: PhaseEvent | undefined,
+  ): Pick<Divergence, 'earlier' | 'recent' | 'clues' | 'dueAccess'> {
+    const { name, awaited, next } = thread;
+    const at = awaited[next]?.at ?? Number.MAX_SAFE_INTEGER;
+    const recent = [
+      at,
+      ...awaited
+        .slice(Math.max(next - RECENT, 0), next)
+        .map((unit) => unit.at)
+        .reverse(),
+    ];
+    const earlier = guestGaps(awaited, next).map((gap) => gapKey(name, gap));
+    const [dueGfn, gotGfn] = [faultGfn(due), faultGfn(got)];
+    const clues = [dueGfn, gotGfn].flatMap((gfn) => (gfn === undefined ? [] : this.#lastChanges(gfn, at)));
+    const pages = dueGfn === undefined || gotGfn === undefined ? 0 : dueGfn - gotGfn;
+    const dueAccess = pages > 0 ? this.#asks.accesses(name) + pages / this.#asks.stride(name) : undefined;
+    return { earlier, recent, clues: [...new Set(clues)].sort((a, b) => b - a), dueAccess };
+  }
+
+  /** Positions of the last changes, before `limit`, of entries that map `gfn`. */
+  #lastChanges(gfn: number, limit: number): readonly number[] {
+    const found: number[] = [];
+    for (const { awaited } of this.#threads.values()) {
+      for (const { event, pages, at } of awaited) {
+        if (at >= limit || !isSpteEvent(event)) continue;
+        const first = event.run.gfn + pages;
+        if (gfn >= first && gfn < first + this.#comparison.span(event.run.level)) found.push(at);
+      }
+    }
+    return found.sort((a, b) => b - a).slice(0, CLUES);
   }
 
   #thread(name: string): ReplayThread {
@@ -230,7 +295,8 @@ export class PhaseReplay {
       const thread = this.#tasks[task];
       const plan =
         this.#plan.get(gapKey(thread.name, thread.next)) ?? (thread.next === thread.awaited.length ? TO_THE_END : null);
-      return plan !== null && !thread.waits && thread.steps < plan.steps && position >= plan.from;
+      if (plan === null || thread.waits || thread.steps >= plan.steps || position < plan.from) return false;
+      return plan.accesses === undefined || this.#asks.accesses(thread.name) < plan.accesses;
     });
     if (early >= 0) return early;
     // The thread whose event comes next; those that have no more events are done but for steps that nobody sees.
@@ -251,12 +317,12 @@ export class PhaseReplay {
     for (const thread of this.#tasks) thread.waits = false;
     let most: Holding = Holding.nothing;
     for (const task of runnable) {
-      if (this.#tasks[task] !== first) most = Math.max(most, this.#holding(this.#tasks[task].name)) as Holding;
+      if (this.#tasks[task] !== first) most = Math.max(most, this.#asks.holding(this.#tasks[task].name)) as Holding;
     }
     for (let i = 0; i < runnable.length; i++) {
       const index = (this.#turn + i) % runnable.length;
       const thread = this.#tasks[runnable[index]];
-      if (thread !== first && this.#holding(thread.name) === most) return index;
+      if (thread !== first && this.#asks.holding(thread.name) === most) return index;
     }
     return this.#turn % runnable.length;
   }
@@ -275,4 +341,20 @@ export class PhaseReplay {
   #text({ event, pages }: Unit): string {
     return isSpteEvent(event) ? runText(event.run, this.#comparison.kindOf(event.run), pages) : eventText(event);
   }
+}
+
+/** The gfn that a nested page fault is about. */
+function faultGfn(event: PhaseEvent | undefined): number | undefined {
+  return event !== undefined && !isSpteEvent(event) && event.e === 'npf' ? Number(event.fields.gfn) : undefined;
+}
+
+/** After these events a vCPU enters its guest. */
+const BEFORE_GUEST = new Set(['tdp_page_fault_ret', 'kvm_mmio', 'load_root']);
+
+/** Numbers of the events before which the guest ran, from before event `next` back. */
+function guestGaps(awaited: readonly Unit[], next: number): readonly number[] {
+  const gaps: number[] = [];
+  for (let i = next - 1; i >= 0 && gaps.length < EARLIER; i--)
+    if (i === 0 || BEFORE_GUEST.has(awaited[i - 1].event.e)) gaps.push(i);
+  return gaps;
 }

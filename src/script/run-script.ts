@@ -48,6 +48,8 @@ export interface RunOptions {
   readonly maxSteps: number;
   /** Called for every event as it happens, before folding. */
   readonly onEvent?: (event: PhaseEvent) => void;
+  /** Called when a thread of a step is done. */
+  readonly onThreadEnd?: (thread: string) => void;
 }
 
 /** Decides an interleaving. Tasks are numbered as the threads of the step. */
@@ -135,6 +137,7 @@ export class ScriptRunner {
 
   *#thread(thread: ScriptThread, results: Map<Operation, string>): Task<void> {
     for (const operation of thread.operations) results.set(operation, yield* this.#operation(thread, operation));
+    this.#options.onThreadEnd?.(thread.name);
   }
 
   *#operation(thread: ScriptThread, operation: Operation): Task<string> {
