@@ -6,6 +6,7 @@ import { dirtyLog } from './dirty-log.ts';
 import { liveMigration } from './live-migration.ts';
 import { memslotModification } from './memslot-modification.ts';
 import { notifierStorm } from './notifier-storm.ts';
+import { nxRecovery } from './nx-recovery.ts';
 import { trace } from './trace.ts';
 import { unknownName } from './usage-error.ts';
 import type { Workload } from './workload.ts';
@@ -17,6 +18,7 @@ export const WORKLOADS: readonly Workload[] = [
   memslotModification,
   notifierStorm,
   zapRoots,
+  nxRecovery,
   liveMigration,
   trace,
 ];

@@ -13,6 +13,7 @@ import { dirtyLogIoctl, dirtyLogVcpu } from './dirty-log.ts';
 import { migrationIoctl, migrationVcpu } from './live-migration.ts';
 import { memslotModificationIoctl, stressVcpu } from './memslot-modification.ts';
 import { notifierStormHost, notifierStormIoctl } from './notifier-storm.ts';
+import { executeVcpu, recoverPeriodically } from './nx-recovery.ts';
 import { traceIoctl, traceVcpu } from './trace-replay.ts';
 import { zapRoots } from './zap-roots.ts';
 
@@ -28,6 +29,8 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'live-migration-vcpu': migrationVcpu,
   'live-migration-ioctl': migrationIoctl,
   'zap-roots': zapRoots,
+  'execute-vcpu': executeVcpu,
+  'recover-periodically': recoverPeriodically,
   'trace-vcpu': traceVcpu,
   'trace-ioctl': traceIoctl,
 };
