@@ -47,8 +47,8 @@ export interface HuntResult {
 const FIRST_ROUND = 8;
 const GROWTH = 4;
 
-/** Schedules that are tried to cut the first one down: enough to read it by. */
-const SHRINKING = { replays: 2000, executions: 2000, depth: 5000 };
+/** Steps that are spent on cutting a schedule down: enough to read it by. */
+const SHRINKING_STEPS = 400_000;
 
 const now_s = (): number => performance.now() / 1000;
 
@@ -77,7 +77,11 @@ async function huntBySampling(scenarios: readonly Scenario[], bugs: BugSwitches,
       const [failure] = runner.tally.failures.values();
       if (failure === undefined) continue;
       const found_s = now_s() - begin_s;
-      const less = shrink(runner.execution, failure.schedule, failure.finding.rule, failure.seed, SHRINKING);
+      const less = shrink(runner.execution, failure.schedule, failure.finding.rule, failure.seed, {
+        replays: Math.ceil(SHRINKING_STEPS / failure.schedule.length),
+        executions: Math.ceil(SHRINKING_STEPS / failure.schedule.length),
+        depth,
+      });
       const finding = less?.finding ?? failure.finding;
       const schedule = less?.schedule ?? failure.schedule;
       const { execution } = runner;

@@ -76,7 +76,7 @@ export function* tdpIterStart(kvm: Kvm, iter: TdpIter, root: number, minLevel: L
 
 /** Goes back to the root, keeping the goal. */
 export function* tdpIterRestart(kvm: Kvm, iter: TdpIter): Task<void> {
-  kvm.trace?.iterRestart();
+  kvm.trace?.iterRestart(iter.goal);
   iter.yielded = false;
   iter.yieldedGfn = iter.goal;
   iter.level = iter.rootLevel;

@@ -62,7 +62,7 @@ export interface MmuTrace {
   splitHugePage(gfn: Gfn, spte: Spte, level: Level, errno: number): void;
   /** A walk begins; every restart of it, the first included, follows as `iterRestart`. */
   iterStart(minLevel: Level, gfn: Gfn, root: number): void;
-  iterRestart(): void;
+  iterRestart(goal: Gfn): void;
   /** A walk of a root's zap begins, for entries at or below `zapLevel`: not a tracepoint of the kernel. */
   zapRootPass?(asId: number, zapLevel: Level): void;
   /** cond_resched of mmu_lock took place. */

@@ -51,7 +51,8 @@ export interface StepRule {
   /** A remote flush that the thread asked for is complete. */
   flushed?(thread: WatchedThread): void;
   walkStarted?(thread: WatchedThread, root: number): void;
-  walkRestarted?(thread: WatchedThread): void;
+  /** A walk starts, or starts again after a yield, towards `goal`. */
+  walkRestarted?(thread: WatchedThread, goal: Gfn): void;
   yielded?(thread: WatchedThread): void;
   operation?(thread: WatchedThread, name: TracedOperation): void;
   pageFault?(thread: WatchedThread, gfn: Gfn): void;

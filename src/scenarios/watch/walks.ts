@@ -1,13 +1,14 @@
 /**
- * Rule: walks get on. Between two yields of one walk the goal moves, so a walk over n entries restarts at most n times; a walk
+ * Rule: walks get on. Between two yields of one walk the goal moves, but for one that went to allocate memory; a walk
  * that may yield looks whether it should at least once for every few entries, and changes one table at most in between; an
  * SPTE stays frozen no longer than its own change takes. These are the latency bugs: nothing breaks but time.
  */
 import { own } from '../../machine/point.ts';
 import { MmuCounter } from '../../mmu/counters.ts';
+import type { Gfn } from '../../mmu/level.ts';
 import { PageHeader, roleInvalid } from '../../mmu/mmu-page.ts';
 import { Site } from '../../mmu/site.ts';
-import { breakRule, type StepRule, type WatchedThread } from './step-rule.ts';
+import { breakRule, hex, type StepRule, type WatchedThread } from './step-rule.ts';
 
 /** Entries that a walk may pass between two looks: stepping down or up passes a few. */
 const STEPS_BETWEEN_LOOKS = 6;
@@ -37,7 +38,12 @@ const FOR_RUNNING_VCPUS: ReadonlySet<number> = new Set([
 /** Looks in a row at one and the same SPTE: lost exchanges make a few. */
 const IDLE_LOOKS = 40;
 
+/** Restarts towards one goal: a split that went to allocate memory comes back to where it was. */
+const SAME_GOAL = 2;
+
 class Progress {
+  /** Where the walk was heading when it last started or restarted, and how often it did so for that. */
+  goal = -1;
   restarts = 0;
   /** iter_steps at which the walk of a harvest must be over, 0 where none is under way. */
   stepsMax = 0;
@@ -83,19 +89,16 @@ export class Walks implements StepRule {
     if (roleInvalid(role) && FOR_RUNNING_VCPUS.has(progress.site)) {
       breakRule('invalid-root-walked', `${thread.name} walks root ${root} for the sake of vCPUs, but it is invalid`);
     }
-    progress.restarts = -1;
+    progress.goal = -1;
     this.#look(thread, progress);
   }
 
-  walkRestarted(thread: WatchedThread): void {
+  walkRestarted(thread: WatchedThread, goal: Gfn): void {
     const progress = this.#of(thread);
-    const { geometry } = thread.vm.kvm;
-    // As many entries as a walk of this size can be at, with all tables there are.
-    const most = geometry.entries * thread.vm.config.tablePages;
-    const gfns = Math.min(most, geometry.maxGfn);
-    if (++progress.restarts > gfns) {
-      breakRule('walk-without-progress', `a walk of ${thread.name} has yielded ${progress.restarts} times`);
-    }
+    progress.restarts = goal === progress.goal ? progress.restarts + 1 : 0;
+    progress.goal = goal;
+    if (progress.restarts <= SAME_GOAL) return;
+    breakRule('walk-without-progress', `a walk of ${thread.name} has yielded again and again at gfn ${hex(goal)}`);
   }
 
   step(thread: WatchedThread): void {

@@ -146,8 +146,8 @@ export class ThreadWatch implements MmuTrace, Probe, WatchedThread {
     if (this.watch.on) for (const rule of this.#started) rule.walkStarted(this, root);
   }
 
-  iterRestart(): void {
-    if (this.watch.on) for (const rule of this.#restarted) rule.walkRestarted(this);
+  iterRestart(goal: Gfn): void {
+    if (this.watch.on) for (const rule of this.#restarted) rule.walkRestarted(this, goal);
   }
 
   yielded(): void {
