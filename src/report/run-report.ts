@@ -1,7 +1,7 @@
 /**
  * The report of one run for a terminal.
  */
-import type { Measurement } from '../engines/measure/measurement.ts';
+import type { Durations, Measurement } from '../engines/measure/measurement.ts';
 import type { FaultOutcomeName } from '../engines/measure/outcomes.ts';
 import { lockContention } from './lock-contention.ts';
 import { lockStat } from './lock-stat.ts';
@@ -152,17 +152,21 @@ function walkLines({ walks, yields }: Measurement): string[] {
   ];
 }
 
+/** A dash where nothing was timed: 0 ns would be a measurement. */
+const timed = (durations: Durations, what: 'meanNs' | 'p99Ns'): string =>
+  durations.count === 0 ? '-' : duration(durations[what]);
+
 function machineLines({ flushes, rcu, pages }: Measurement): string[] {
   return pairs([
     ['TLB flushes requested', count(flushes.requested)],
     ['needed (a vCPU was in the guest)', count(flushes.needed)],
     ['vCPUs kicked', count(flushes.kicks)],
     ['acknowledged', count(flushes.acknowledged)],
-    ['cost of a flush, avg', duration(flushes.cost.meanNs)],
-    ['cost of a flush, p99', duration(flushes.cost.p99Ns)],
+    ['cost of a flush, avg', timed(flushes.cost, 'meanNs')],
+    ['cost of a flush, p99', timed(flushes.cost, 'p99Ns')],
     ['RCU grace periods', count(rcu.gracePeriods)],
     ['SRCU grace periods', count(rcu.srcuGracePeriods)],
-    ['grace period, avg', duration(rcu.gracePeriod.meanNs)],
+    ['grace period, avg', timed(rcu.gracePeriod, 'meanNs')],
     ['page-table pages queued for RCU', count(rcu.pagesQueued)],
     ['page-table pages allocated', count(pages.allocated)],
     ['of them reused', count(pages.reused)],

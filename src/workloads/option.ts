@@ -49,6 +49,9 @@ export type OptionTable = readonly OptionSpec[];
 /** How a row is called in messages: `-v`, or `--pace`. */
 export const optionName = (spec: OptionSpec): string => (spec.letter ? `-${spec.letter}` : `--${spec.long}`);
 
+/** What the value says, units first: the help without its details. */
+const subject = (spec: OptionSpec): string => spec.help.split(/[;,(:]/)[0].trim();
+
 /** The value of one option as the user wrote it. Errors: UsageError. */
 export function parseOption(spec: OptionSpec, text: string): number | string {
   const name = optionName(spec);
@@ -66,10 +69,11 @@ export function parseOption(spec: OptionSpec, text: string): number | string {
   if (spec.kind === 'flag') throw new UsageError(`${name} takes no value`);
   const value = /^-?(0x[0-9a-f]+|\d+(\.\d+)?(e\d+)?)$/i.test(text.trim()) ? Number(text) : Number.NaN;
   if (Number.isNaN(value) || (!spec.fraction && !Number.isInteger(value))) {
-    throw new UsageError(`${name}: '${text}' is no ${spec.fraction ? '' : 'whole '}number`);
+    const number = spec.fraction ? 'number' : 'whole number';
+    throw new UsageError(`${name}: '${text}' is no ${number} from ${spec.min} to ${spec.max} (${subject(spec)})`);
   }
   if (value < spec.min || value > spec.max) {
-    throw new UsageError(`${name} ${text}: ${spec.help.split(/[;,(:]/)[0].trim()} must be between ${spec.min} and ${spec.max}`);
+    throw new UsageError(`${name} ${text}: ${subject(spec)} must be between ${spec.min} and ${spec.max}`);
   }
   return value;
 }

@@ -78,8 +78,8 @@ describe('options of workloads', () => {
   it.each([
     [{ vcpus: '0' }, '-v 0: number of vCPUs must be between 1 and 1024'],
     [{ vcpus: '100000' }, '-v 100000: number of vCPUs must be between 1 and 1024'],
-    [{ vcpus: '1.5' }, "-v: '1.5' is no whole number"],
-    [{ vcpus: 'x' }, "-v: 'x' is no whole number"],
+    [{ vcpus: '1.5' }, "-v: '1.5' is no whole number from 1 to 1024 (number of vCPUs)"],
+    [{ vcpus: 'x' }, "-v: 'x' is no whole number from 1 to 1024 (number of vCPUs)"],
     [{ bytesPerVcpu: '1000' }, '-b 1000: must be a positive multiple of 4096 bytes'],
     [{ bytesPerVcpu: '0' }, '-b 0: must be a positive multiple of 4096 bytes'],
     [{ writePercent: '101' }, '-w 101: percentage of pages that are written must be between 0 and 100'],
