@@ -156,6 +156,16 @@ export function* flushWorkqueue(queue: Workqueue, thread: Thread): Task<void> {
   }
 }
 
+/** Makes idle workers look round once, as if something were queued: they may be told elsewhere to come to an end. */
+export function* wakeWorkers(queue: Workqueue, thread: Thread): Task<void> {
+  const { memory } = thread;
+  yield* spinLock(queue.lock, thread, MachineSite.queue_work);
+  const events = memory.load32(own(queue.events)) + 1;
+  memory.store32(yield write(queue.events), events);
+  yield* spinUnlock(queue.lock, thread);
+  yield wake(queue.events, ALL);
+}
+
 /** Lets nothing be queued any more; workers finish what is there and then get null. */
 export function* stopWorkqueue(queue: Workqueue, thread: Thread): Task<void> {
   const { memory } = thread;

@@ -24,6 +24,13 @@ function* zapRootWork(kvm: Kvm, item: WorkItem): Task<void> {
   yield* finishWork(kvm.zapQueue, kvm.thread, item);
 }
 
+/** Zaps the next queued root that nobody has taken; whether there was one. */
+export function* zapQueuedRoot(kvm: Kvm): Task<boolean> {
+  const item = yield* takeWork(kvm.zapQueue, kvm.thread);
+  if (item !== null) yield* zapRootWork(kvm, item);
+  return item !== null;
+}
+
 /** The program of a worker thread: serves the queue until it is stopped. */
 export function* tdpMmuZapWorker(kvm: Kvm): Task<void> {
   for (;;) {
@@ -35,12 +42,6 @@ export function* tdpMmuZapWorker(kvm: Kvm): Task<void> {
 
 /** Waits until all roots queued so far are zapped (flush_workqueue). The caller holds no mmu_lock. */
 export function* flushZapWork(kvm: Kvm): Task<void> {
-  const { zapQueue, thread } = kvm;
-  if (kvm.bugs['fast-zap-blocked-by-async-worker'] === true && kvm.config.zapWorker === true) return;
-  if (kvm.config.zapWorker !== true) {
-    for (let item = yield* takeWork(zapQueue, thread); item !== null; item = yield* takeWork(zapQueue, thread)) {
-      yield* zapRootWork(kvm, item);
-    }
-  }
-  yield* flushWorkqueue(zapQueue, thread);
+  if (kvm.config.zapWorker !== true) while (yield* zapQueuedRoot(kvm));
+  yield* flushWorkqueue(kvm.zapQueue, kvm.thread);
 }

@@ -2,6 +2,7 @@
  * Plans of the workloads whose guests are the selftests' memstress guests: slot 0 for code, test memory at the top, one vCPU
  * thread each, and the main thread that issues ioctls.
  */
+import { KERNELS } from '../mmu/generation.ts';
 import type { VmConfig } from '../vm/vm-config.ts';
 import type { NumberOption, OptionSpec, SizeOption } from './option.ts';
 import { CONTROL_WORDS } from './programs/control.ts';
@@ -80,6 +81,9 @@ export const delayOption: NumberOption = {
   help: 'microseconds between two of them',
 };
 
+/** The thread that zaps roots, in the kernels that have one. */
+const ZAP_WORKER: ThreadPlan = { role: 'zap', name: 'zap worker', program: 'zap-worker', index: 0, daemon: true };
+
 /** vCPU threads, then the one that issues ioctls, then those of the host. */
 export function crew(vcpus: number, programs: { vcpu: string; ioctl: string; host?: string }, hosts = 0): ThreadPlan[] {
   const thread = (role: ThreadPlan['role'], index: number, program: string): ThreadPlan => {
@@ -130,8 +134,10 @@ export function memstressPlan(input: MemstressPlanInput): WorkloadPlan {
     );
   }
   const trackContents = layout.pages <= TRACKED_PAGES_MAX;
+  const zapWorker = KERNELS[common.vm.kernel].rootZapBy === 'worker' && common.vm.mmu !== 'shadow';
   const vm: Partial<VmConfig> = {
     ...common.vm,
+    zapWorker,
     vcpus,
     maxGfn: layout.maxGfn,
     tablePages: tablePagesFor(layout.pages + CODE_PAGES, vcpus, copies),
@@ -149,7 +155,7 @@ export function memstressPlan(input: MemstressPlanInput): WorkloadPlan {
     seed: common.seed,
     vm,
     params: { ...input.params, ...common.params },
-    threads,
+    threads: zapWorker ? [...threads, ZAP_WORKER] : threads,
     controlWords: CONTROL_WORDS + (trackContents ? layout.pages + CODE_PAGES : 0),
   };
 }

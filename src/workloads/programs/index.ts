@@ -3,6 +3,7 @@
  */
 import type { EngineContext } from '../../engines/plan.ts';
 import type { Task } from '../../machine/point.ts';
+import { wakeWorkers } from '../../machine/workqueue.ts';
 import { Random } from '../../vm/random.ts';
 import { Vcpu } from '../../vm/vcpu.ts';
 import { VcpuArea } from '../../vm/vcpu-layout.ts';
@@ -16,6 +17,7 @@ import { notifierStormHost, notifierStormIoctl } from './notifier-storm.ts';
 import { executeVcpu, recoverPeriodically } from './nx-recovery.ts';
 import { traceIoctl, traceVcpu } from './trace-replay.ts';
 import { zapRoots } from './zap-roots.ts';
+import { zapWorker } from './zap-worker.ts';
 
 export const PROGRAMS: Readonly<Record<string, Program>> = {
   'dirty-log-vcpu': dirtyLogVcpu,
@@ -29,6 +31,7 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'live-migration-vcpu': migrationVcpu,
   'live-migration-ioctl': migrationIoctl,
   'zap-roots': zapRoots,
+  'zap-worker': zapWorker,
   'execute-vcpu': executeVcpu,
   'recover-periodically': recoverPeriodically,
   'trace-vcpu': traceVcpu,
@@ -51,4 +54,6 @@ export function* runProgram(context: EngineContext): Task<void> {
     index: thread.index,
     phase: (name, ns) => context.phase(name, ns),
   });
+  // The worker sleeps on its queue, and would not see that the run comes to an end.
+  if (!thread.daemon && vm.config.zapWorker === true) yield* wakeWorkers(vm.kvm.zapQueue, vm.thread);
 }
