@@ -9,7 +9,7 @@
  */
 import { LINE_WORDS } from '../../machine/arena.ts';
 import { Cause } from './causes.ts';
-import type { PriceList } from './price-list.ts';
+import { AHEAD_PS, type PriceList } from './price-list.ts';
 import { SharerSets } from './sharer-sets.ts';
 import type { Topology } from './topology.ts';
 
@@ -34,8 +34,8 @@ class LineChunk {
   readonly entries = new Int32Array(4 * CHUNK_LINES);
   /** Until when each line is on its way, in picoseconds. */
   readonly busy = new Float64Array(CHUNK_LINES);
-  /** 1: CPUs have taken the line from one another since it was last cleared. */
-  readonly traded = new Uint8Array(CHUNK_LINES);
+  /** From when on each line counts as private to its holder: never, once CPUs have taken it from one another. */
+  readonly privateFrom = new Float64Array(CHUNK_LINES);
   /** Time of each line's transfers between CPUs, queueing included; made when there is some. */
   stalls: Float64Array | null = null;
 }
@@ -69,7 +69,7 @@ export class LineDirectory {
 
   /** Bytes held for the lines touched so far. */
   get bytes(): number {
-    return this.#chunkCount * CHUNK_LINES * 25 + this.#sets.bytes;
+    return this.#chunkCount * CHUNK_LINES * 32 + this.#sets.bytes;
   }
 
   /** When a load of `line` by `cpu` that begins at `time` is done. */
@@ -90,17 +90,19 @@ export class LineDirectory {
     if (chunk === undefined) return false;
     const at = (line & CHUNK_MASK) << 2;
     const holder = chunk.entries[at];
-    return (
-      holder === cpu + 1 || (holder === SHARED && this.#sets.has(chunk.entries[at + Entry.sharers], this.#coreOf[cpu]))
-    );
+    return holder === cpu + 1 || (holder === SHARED && this.#sets.has(chunk.entries[at + Entry.sharers], this.#coreOf[cpu]));
   }
 
-  /** Whether `line` is exclusive to `cpu` and as good as private: never taken from anybody, and nobody waits for it. */
-  isPrivate(cpu: number, line: number): boolean {
+  /**
+   * Whether `line` is exclusive to `cpu` and as good as private at `time`: never taken from anybody, held for so long that whoever
+   * lags behind would have asked for it, and nobody waits for it.
+   */
+  isPrivate(cpu: number, line: number, time: number): boolean {
     const chunk = this.#chunks[line >> CHUNK_SHIFT];
     if (chunk === undefined) return false;
     const i = line & CHUNK_MASK;
-    return chunk.entries[i << 2] === cpu + 1 && chunk.traded[i] === 0 && chunk.entries[(i << 2) + Entry.spinners] === 0;
+    const { entries } = chunk;
+    return entries[i << 2] === cpu + 1 && chunk.privateFrom[i] <= time && entries[(i << 2) + Entry.spinners] === 0;
   }
 
   /** When an atomic update of `line` by `cpu` that begins at `time`, its older stores drained, is done. */
@@ -145,7 +147,7 @@ export class LineDirectory {
     if (chunk.entries[at] === SHARED) this.#sets.free(chunk.entries[at + Entry.sharers]);
     chunk.entries[at] = cpu + 1;
     chunk.entries[at + Entry.version]++;
-    chunk.traded[line & CHUNK_MASK] = 0;
+    chunk.privateFrom[line & CHUNK_MASK] = 0;
   }
 
   version(line: number): number {
@@ -192,6 +194,7 @@ export class LineDirectory {
       latency = this.#prices.memory;
       entries[at] = cpu + 1;
       busy[i] = start + latency;
+      chunk.privateFrom[i] = start + latency + AHEAD_PS;
     } else if (holder === SHARED) {
       const set = entries[at + Entry.sharers];
       latency = (this.#sets.sockets(set) >>> this.#socketOfCore[core]) & 1 ? this.#prices.socket : this.#prices.remote;
@@ -231,7 +234,7 @@ export class LineDirectory {
       else latency = this.#socketOfCore[other] === this.#socketOfCore[core] ? this.#prices.socket : this.#prices.remote;
     }
     entries[at] = cpu + 1;
-    if (holder !== 0) chunk.traded[i] = 1;
+    chunk.privateFrom[i] = holder === 0 ? start + latency + AHEAD_PS : Number.POSITIVE_INFINITY;
     this.#charge(chunk, i, holder, row, start - time, latency);
     return start + latency;
   }

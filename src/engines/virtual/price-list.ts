@@ -11,6 +11,9 @@ export const PS_PER_NS = 1000;
 /** The latest virtual time, in picoseconds. */
 export const TIME_MAX_PS = Number.MAX_SAFE_INTEGER;
 
+/** How far ahead of the next task an access may be, in picoseconds: it is seen that much too early, or sees what is that old. */
+export const AHEAD_PS = 1500 * PS_PER_NS;
+
 /** Nanoseconds to whole picoseconds. */
 export const toPs = (ns: number): number => Math.round(ns * PS_PER_NS);
 

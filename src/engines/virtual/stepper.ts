@@ -6,14 +6,14 @@
  * A line's transfers are served in that same order, so nobody sees a value before the line that carries it could arrive.
  *
  * Some steps need no order: work that touches nothing shared (`spend`), loads that hit, and stores to lines that no two CPUs have
- * ever wanted. A task alone on its CPU takes such steps ahead of the others, up to {@link AHEAD_NS} and not past a write that
+ * ever wanted. A task alone on its CPU takes such steps ahead of the others, up to {@link AHEAD_PS} and not past a write that
  * somebody waits for. Where the build's points ask (`point.inline.ts`), the coroutine is not even suspended for them; the order
  * of all steps, and so every result, is the same either way.
  */
 import { type Address, bindTaker, type Granted, operands, type PointTaker, type Step, StepKind } from '../../machine/point.ts';
 import { Cause } from './causes.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { PS_PER_NS, TIME_MAX_PS } from './price-list.ts';
+import { AHEAD_PS, TIME_MAX_PS } from './price-list.ts';
 import { nextRandom } from './random.ts';
 import { SCHEDULING_COSTS } from './reschedule-clock.ts';
 import { Pending } from './task-table.ts';
@@ -22,9 +22,6 @@ import type { Works } from './works.ts';
 
 /** Steps in a row that a task may take ahead of the others. */
 const AHEAD_MAX = 512;
-/** How far ahead of the next task an access may be, in nanoseconds: it is seen that much too early, or sees what is that old. */
-export const AHEAD_NS = 1500;
-const AHEAD_PS = AHEAD_NS * PS_PER_NS;
 /** The running task's rank in the queue: nothing that it wakes may overtake it there. */
 const RANK_RUNNING = -0x80000000;
 
@@ -92,7 +89,7 @@ export class Stepper implements PointTaker {
 
   /** The top task runs until another one is due, it waits, or it ends; returns how many steps it was granted. */
   #turn(task: number, until: number, budget: number): number {
-    const { tasks, queue, cpus, memory, directory, accounts, prices, clock, stride } = this.#w;
+    const { tasks, queue, cpus, memory, directory, accounts, prices, stride } = this.#w;
     const rank = queue.ranks[0];
     const cpu = tasks.cpu[task];
     const row = task * stride;
@@ -226,7 +223,7 @@ export class Stepper implements PointTaker {
       if (!directory.hits(cpu, line)) return false;
       this.#time = directory.read(cpu, line, time, this.#row);
     } else {
-      if (kind > StepKind.Count || !directory.isPrivate(cpu, line)) return false;
+      if (kind > StepKind.Count || !directory.isPrivate(cpu, line, time)) return false;
       if (kind === StepKind.Write) {
         if (tasks.drained[task] - prices.storeBuffer > time + prices.store) return false;
         tasks.drained[task] = directory.store(cpu, line, time, tasks.drained[task]);
