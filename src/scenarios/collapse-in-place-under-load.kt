@@ -1,4 +1,5 @@
-# Huge pages are put in the place of several tables by a thread that the scheduler wants to stop, while vCPUs use the tables.
+# Huge pages are put in the place of several tables by a thread that the scheduler wants to stop, while
+# vCPUs use the tables and the host ages pages.
 vm vcpus=2 entries=4 code=0 kernel=6.13
 mem m type=2m size=48K populate=1
 slot 1 gfn=16 npages=12 mem=m flags=1
@@ -16,3 +17,5 @@ touch vcpu=1 gfn=22 op=r
 thread ioctl
 resched every=2
 setflags 1 flags=0
+thread sh
+age m off=32K len=4K

@@ -7,11 +7,13 @@ import type { Memory } from '../machine/memory.ts';
 import { type Address, addressOfStep, kindOfStep, own, read, type Task, wait } from '../machine/point.ts';
 import { rcuProcessCallbacks } from '../machine/rcu.ts';
 import { type BugSwitches, NO_BUGS } from '../mmu/bug-switches.ts';
+import { asGfn } from '../mmu/level.ts';
+import { kvmZapGfnRange } from '../mmu/zap-leafs.ts';
 import { tdpMmuZapWorker } from '../mmu/zap-worker.ts';
 import { checkVm } from '../oracles/index.ts';
 import { type ScriptThread, vcpuOf, vcpuThread } from '../script/script.ts';
 import type { Operation } from '../script/vocabulary.ts';
-import { runOperation } from '../workloads/programs/script-operations.ts';
+import { runOperation, touch } from '../workloads/programs/script-operations.ts';
 import { checkExpectation } from './expectation.ts';
 import type { Scenario } from './scenario.ts';
 import { hasZapWorker, RCU_THREAD, ScenarioMachine, ZAP_THREAD } from './scenario-machine.ts';
@@ -73,12 +75,18 @@ export class VmProgram implements Program {
     const { watch } = machine.thread(thread.name);
     const context = machine.context(thread.name);
     for (const operation of thread.operations) {
-      if (operation.op === 'zaprange') {
+      let said = '';
+      // Every generator between us and a step costs at each step: the two most frequent operations go without some.
+      if (operation.op === 'touch') {
+        said = yield* touch(context, operation.values);
+      } else if (operation.op === 'zaprange') {
         const { gfn, n } = operation.values;
         this.#invalidation?.zaps(watch, gfn, gfn + n);
+        yield* kvmZapGfnRange(context.vm.kvm, asGfn(gfn), asGfn(gfn + n));
+      } else {
+        const vcpu = vcpuOf(operation);
+        said = yield* runOperation(vcpu === undefined ? context : machine.context(vcpuThread(vcpu)), operation);
       }
-      const vcpu = vcpuOf(operation);
-      const said = yield* runOperation(vcpu === undefined ? context : machine.context(vcpuThread(vcpu)), operation);
       this.results.set(operation, said);
       machine.ghost.after(machine, operation, said);
       machine.watch.operationDone(watch, operation.op);

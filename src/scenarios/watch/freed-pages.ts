@@ -17,8 +17,9 @@ export class FreedPages implements StepRule {
   reset(): void {}
 
   step(thread: WatchedThread, kind: number, address: number): void {
-    if (kind > StepKind.Count) return;
     const { kvm } = thread.vm;
+    // Descriptors and tables come last of what the MMU shares: most steps are elsewhere.
+    if (address < kvm.allocator.descriptors || kind > StepKind.Count) return;
     const page = pageOf(kvm, address);
     if (page === 0) return;
     const state = kvm.allocator.stateOf(kvm.memory, page);

@@ -158,7 +158,7 @@ function* runInternal(vm: Vm, operation: Operation): Task<string> {
 }
 
 /** A run of a vCPU (KVM_RUN until the guest has made its accesses). */
-function* touch(context: ScriptContext, values: Values<'touch'>): Task<string> {
+export function* touch(context: ScriptContext, values: Values<'touch'>): Task<string> {
   const { gfn, n, stride, op, off } = values;
   const vcpu = context.vcpu(values.vcpu);
   const said: string[] = [];
