@@ -129,6 +129,10 @@ export const GENERATION_ORIGINS: Readonly<Record<BehaviourName, BehaviourOrigins
     label: 'range zaps remove tables',
     changes: [change('5.18', `KVM: x86/mmu: Zap only TDP MMU leafs in kvm_zap_gfn_range(), in: ${ZAP_SERIES}`)],
   },
+  tableRemovalFlushes: {
+    label: 'removing a table flushes at once',
+    changes: [change('5.18', `KVM: x86/mmu: Do remote TLB flush before dropping RCU in TDP MMU resched, in: ${ZAP_SERIES}`)],
+  },
   slotZapAllQuirk: {
     label: 'quirk: deleting a slot zaps all',
     changes: [change('6.12', 'KVM: x86/mmu: Introduce a quirk to control memslot zap behavior', 'aa8d1f48d353')],

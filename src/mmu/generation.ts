@@ -54,6 +54,8 @@ export interface KernelGeneration {
   readonly writeProtectedResult: boolean;
   /** Whether zapping a leaf of a range removes tables that lie inside it, too (until 5.17). */
   readonly leafZapRemovesTables: boolean;
+  /** Whether removing a table flushes its range at once (until 5.17), or leaves the flush to the caller (5.18). */
+  readonly tableRemovalFlushes: boolean;
   /** Whether deleting a memslot may zap only its own leaves (KVM_X86_QUIRK_SLOT_ZAP_ALL off, 6.12). */
   readonly slotZapAllQuirk: boolean;
   /** Whether enabling the log flushes only when something was protected (until 5.19) or always (6.0). */
@@ -97,6 +99,7 @@ const v5_15: KernelGeneration = {
   changePte: true,
   writeProtectedResult: false,
   leafZapRemovesTables: true,
+  tableRemovalFlushes: true,
   slotZapAllQuirk: false,
   unconditionalFlushOnEnable: false,
   flushOnAge: true,
@@ -115,6 +118,7 @@ const v5_18: KernelGeneration = {
   rootZapBy: 'worker',
   rootZapFlushes: false,
   leafZapRemovesTables: false,
+  tableRemovalFlushes: false,
   eagerPageSplit: true,
   exchangeVolatile: true,
 };

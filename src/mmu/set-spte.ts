@@ -161,7 +161,8 @@ export function* handleChangedSpte(
 
 /**
  * Takes a table apart that was just unlinked. Every entry is left frozen, so that a walk which still stands in the table can
- * install nothing; the page is freed after a grace period. The caller owes a TLB flush before it leaves its RCU section.
+ * install nothing; the page is freed after a grace period. The caller owes a TLB flush before it leaves its RCU section, where
+ * the kernel generation does not flush here.
  */
 function* handleRemovedPt(kvm: Kvm, page: number, shared: boolean): Task<void> {
   const { geometry, pages } = kvm;
@@ -186,6 +187,7 @@ function* handleRemovedPt(kvm: Kvm, page: number, shared: boolean): Task<void> {
     }
     yield* handleChangedSpte(kvm, asId, gfn, old, kvm.spte.frozen, level, shared);
   }
+  if (kvm.generation.tableRemovalFlushes) yield* kvmFlushRemoteTlbsRange(kvm, base, geometry.span(level + 1));
   if (kvm.bugs['pt-freed-without-rcu'] === true) yield* freePage(kvm.allocator, kvm.thread, page, PageState.live);
   else yield* callRcu(kvm.rcu, kvm.thread, page);
 }
