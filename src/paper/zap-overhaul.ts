@@ -10,10 +10,10 @@ import { taskFor } from './tasks.ts';
 
 const VCPUS = 4;
 const ROOTS = 2;
-const SIZES: Readonly<Record<Scale, string>> = { default: '8M', full: '16G' };
+const SIZES: Readonly<Record<Scale, string>> = { default: '2M', full: '16G' };
 
 /** Microseconds from one zap to the next: about what the vCPUs take to fault everything in again. */
-const DELAYS_US: Readonly<Record<Scale, string>> = { default: '6000', full: '14000000' };
+const DELAYS_US: Readonly<Record<Scale, string>> = { default: '1500', full: '14000000' };
 
 /** Kernels by how they zap an invalidated root. */
 const WAYS: readonly { kernel: KernelName; text: string }[] = (['5.15', '6.1', '6.12'] as const).map((kernel) => {
