@@ -41,6 +41,11 @@ export interface ThreadEnvironment {
   readonly counters: Float64Array;
   /** Where locks, RCU and flushes report to, or null: nothing listens. */
   readonly probe: Probe | null;
+  /**
+   * Called between dropping a lock for somebody who waits and taking it again. A kernel's waiter spins and has the lock at
+   * once; one that sleeps, as threads do, must be given the time to get up. Absent: waiters need none.
+   */
+  giveWay?(): void;
   /** Fault injection: whether the next allocation that must not sleep shall fail. Absent: none does. */
   failAllocation?(): boolean;
 }

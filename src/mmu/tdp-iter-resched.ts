@@ -51,6 +51,7 @@ export function* tdpMmuIterCondResched(kvm: Kvm, iter: TdpIter, flush: boolean, 
   kvm.trace?.yielded(shared ? 'read' : 'write');
   yield* mmuUnlock(kvm, shared);
   if (resched) yield spend(Cost.reschedule);
+  kvm.thread.environment.giveWay?.();
   yield* mmuLock(kvm, shared, Site.tdp_mmu_iter_cond_resched);
   yield* rcuReadLock(kvm.rcu, kvm.thread);
 

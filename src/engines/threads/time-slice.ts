@@ -1,5 +1,5 @@
 /**
- * need_resched() for threads: true once a time slice.
+ * need_resched() for threads, true once a time slice, and giving way to those who wait.
  *
  * The real scheduler does not tell whether it wants the processor back, so a thread's slice ends by the clock. The MMU asks
  * at every step of a walk and a look at the clock costs more than the step: it is taken once in so many questions.
@@ -31,4 +31,13 @@ export class TimeSlice {
     this.#end = now + this.#sliceNs;
     return true;
   }
+}
+
+/** How long a thread stays away from a lock that it dropped for a waiter, in milliseconds: about what getting up takes. */
+const WAY_MS = 0.05;
+const nobody = new Int32Array(new SharedArrayBuffer(4));
+
+/** Sleeps long enough for a waiter to get up and take the lock. */
+export function giveWay(): void {
+  Atomics.wait(nobody, 0, 0, WAY_MS);
 }

@@ -14,7 +14,7 @@ import { type EngineContext, layoutPlan, type RunThread, threadSeed } from '../p
 import { nowNs } from './clock.ts';
 import { describeFailure } from './failure.ts';
 import { GateWord, type WorkerMessage, type WorkerReport, type WorkerTask } from './protocol.ts';
-import { TimeSlice } from './time-slice.ts';
+import { giveWay, TimeSlice } from './time-slice.ts';
 
 /** The points of the bundle's flavour: the module that takes the place of `point.ts` there. */
 export interface ThreadPoints {
@@ -73,7 +73,7 @@ function openThread(
   const { counters, probe, trace } = createRecorder({ region, thread: threadId, now: nowNs, seed, sampling: SAMPLED });
   const memory: Memory = task.wasm ? new WasmMemory(task.wasm) : new SharedMemory(arena);
   const slice = new TimeSlice(nowNs);
-  const environment = { memory, now: nowNs, needResched: () => slice.isOver(), counters, probe };
+  const environment = { memory, now: nowNs, needResched: () => slice.isOver(), giveWay, counters, probe };
   const vm = openVm({ layout: layout.vm, threadId, threadName: thread.name, environment, trace, bugs: task.bugs });
   return { plan, thread, vm, control: layout.control, seed, phase };
 }
