@@ -9,7 +9,7 @@ import type { Figure, Paper, Scale } from './figure.ts';
 import { phaseNs, taskFor } from './tasks.ts';
 
 const VCPUS = 2;
-const SIZES: Readonly<Record<Scale, string>> = { default: '32M', full: '4G' };
+const SIZES: Readonly<Record<Scale, string>> = { default: '8M', full: '4G' };
 const MIB = 2 ** 20;
 const PAGE_BYTES = 4096;
 
@@ -33,7 +33,7 @@ export const lazyCollapse: Paper = {
             dirtyRate: '1G',
             bandwidth: '4G',
             rounds: '2',
-            settle: '30',
+            settle: '6',
           },
         }),
       );
