@@ -42,6 +42,7 @@ export function* tdpMmuZapWorker(kvm: Kvm): Task<void> {
 
 /** Waits until all roots queued so far are zapped (flush_workqueue). The caller holds no mmu_lock. */
 export function* flushZapWork(kvm: Kvm): Task<void> {
+  if (kvm.bugs['fast-zap-blocked-by-async-worker'] === true && kvm.config.zapWorker === true) return;
   if (kvm.config.zapWorker !== true) while (yield* zapQueuedRoot(kvm));
   yield* flushWorkqueue(kvm.zapQueue, kvm.thread);
 }

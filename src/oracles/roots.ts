@@ -93,6 +93,10 @@ interface References {
 function checkReferences(state: QuiescentState, found: Findings, { root, held, ownRef }: References): void {
   const count = state.header(root, PageHeader.rootCount);
   const expected = held + (ownRef ? 1 : 0);
+  // Whoever puts the last reference takes the root off the list.
+  if (count === 0 && expected === 0) {
+    found.report('root-unreferenced', { root }, `root ${root} is on the list of roots, but has no references`);
+  }
   if (count === expected) return;
   const who = `${held} vCPUs${ownRef ? ' and the MMU' : ''}`;
   const rule = count > expected ? 'reference-leaked' : 'reference-missing';

@@ -8,6 +8,8 @@ touch vcpu=1 gfn=16 n=2 op=w
 phase race
 thread vcpu0
 touch vcpu=0 gfn=17 op=w
+thread vcpu1
+touch vcpu=1 gfn=16 op=r
 thread ioctl
 zapall
 thread sh

@@ -35,8 +35,8 @@ const FOR_RUNNING_VCPUS: ReadonlySet<number> = new Set([
   Site.kvm_clear_dirty_log_protect,
 ]);
 
-/** Looks in a row at one and the same SPTE: lost exchanges make a few. */
-const IDLE_LOOKS = 40;
+/** Looks of a walk from one start or restart to the next: one for each entry that there is, and some for lost exchanges. */
+const looksMax = ({ vm }: WatchedThread): number => vm.kvm.geometry.entries * vm.config.tablePages + 60;
 
 /** Restarts towards one goal: a split that went to allocate memory comes back to where it was. */
 const SAME_GOAL = 2;
@@ -47,7 +47,7 @@ class Progress {
   restarts = 0;
   /** iter_steps at which the walk of a harvest must be over, 0 where none is under way. */
   stepsMax = 0;
-  idleLooks = 0;
+  looksInRow = 0;
   /** iter_steps and SPTE changes when the walk last looked whether to yield. */
   steps = 0;
   looks = 0;
@@ -95,6 +95,7 @@ export class Walks implements StepRule {
 
   walkRestarted(thread: WatchedThread, goal: Gfn): void {
     const progress = this.#of(thread);
+    progress.looksInRow = 0;
     progress.restarts = goal === progress.goal ? progress.restarts + 1 : 0;
     progress.goal = goal;
     if (progress.restarts <= SAME_GOAL) return;
@@ -146,9 +147,8 @@ export class Walks implements StepRule {
     const { counters } = thread.vm.kvm;
     const steps = counters[MmuCounter.iter_steps];
     if (counters[MmuCounter.resched_tests] !== progress.looks) {
-      progress.idleLooks = steps === progress.steps ? progress.idleLooks + 1 : 0;
-      if (progress.idleLooks > IDLE_LOOKS) {
-        breakRule('walk-without-progress', `a walk of ${thread.name} looks at the same SPTE again and again`);
+      if (++progress.looksInRow > looksMax(thread)) {
+        breakRule('walk-without-progress', `a walk of ${thread.name} looks at the same SPTEs again and again`);
       }
       this.#look(thread, progress);
     } else if (steps - progress.steps > STEPS_BETWEEN_LOOKS) {
