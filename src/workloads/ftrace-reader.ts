@@ -9,16 +9,24 @@ import { createGunzip } from 'node:zlib';
 import { UsageError } from './usage-error.ts';
 
 const GZIP_MAGIC = [0x1f, 0x8b];
+const NEWLINE = 0x0a;
 /** Bytes that are looked at to tell text from other files. */
 const PROBE_BYTES = 512;
 
-/** Calls `onLine` for each line of `file`. Errors: UsageError for what is no text, or no whole gzip file. */
-export async function readLines(file: string, onLine: (line: string) => void): Promise<void> {
+/**
+ * Calls `onLine` for each line of `file`. Returns whether its last line ends with a newline, as every line of ftrace does.
+ * Errors: UsageError for what is no text, or no whole gzip file.
+ */
+export async function readLines(file: string, onLine: (line: string) => void): Promise<boolean> {
   const gzipped = await probe(file);
   const raw = createReadStream(file);
   const input = gzipped ? raw.pipe(createGunzip()) : raw;
   const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   let checked = !gzipped;
+  let lastByte = NEWLINE;
+  input.on('data', (chunk: Buffer) => {
+    lastByte = chunk.at(-1) ?? lastByte;
+  });
   lines.on('line', (line) => {
     if (!checked && line.includes('\0')) input.destroy(new UsageError(`${file}: is no text, but a packed binary file`));
     checked = true;
@@ -33,6 +41,7 @@ export async function readLines(file: string, onLine: (line: string) => void): P
   } catch (error) {
     throw asUsageError(file, error);
   }
+  return lastByte === NEWLINE;
 }
 
 /** Whether the file is gzipped. Errors: UsageError for one that cannot be read, is empty, or is binary. */

@@ -3,6 +3,7 @@
  */
 import { parseFields, parseFtraceLine, parseLeaf, parsePageFault, parseUnmapRange } from './ftrace-line.ts';
 import { readLines } from './ftrace-reader.ts';
+import { UsageError } from './usage-error.ts';
 
 export interface RecordedFault {
   readonly what: 'fault';
@@ -94,12 +95,15 @@ export class RecordingBuilder {
   #notUnderstood = 0;
   #firstNotUnderstood = '';
 
-  add(text: string): void {
+  /** Takes a line. Returns whether it was understood. */
+  add(text: string): boolean {
     this.#lines++;
     // CPU buffers that overran are noted in brackets between the events.
-    if (text === '' || text.startsWith('#') || /^CPU:\d+ \[LOST/.test(text)) return;
+    if (text === '' || text.startsWith('#') || /^CPU:\d+ \[LOST/.test(text)) return true;
     const line = parseFtraceLine(text);
-    if (line === null || !this.#event(line.event, line.text, line.us, line.pid)) this.#strange(text);
+    if (line !== null && this.#event(line.event, line.text, line.us, line.pid)) return true;
+    this.#strange(text);
+    return false;
   }
 
   /** Whether it was understood. */
@@ -176,9 +180,16 @@ export class RecordingBuilder {
   }
 }
 
-/** Reads a recording. Errors: UsageError for a file that is none. */
+/** Reads a recording. Errors: UsageError for a file that is none, or that ends in the middle of an event. */
 export async function readRecording(file: string): Promise<Recording> {
   const builder = new RecordingBuilder();
-  await readLines(file, (line) => builder.add(line));
-  return builder.finish();
+  let understood = true;
+  const ended = await readLines(file, (line) => {
+    understood = builder.add(line);
+  });
+  const recording = builder.finish();
+  if (!ended && !understood && recording.faults > 0) {
+    throw new UsageError(`${file}: the file is cut off in line ${recording.lines}`);
+  }
+  return recording;
 }

@@ -124,6 +124,18 @@ describe('a recording', () => {
     expect(recording.events.map((event) => event.what === 'fault' && event.vcpu)).toEqual([0, 1, 0]);
   });
 
+  it('that is cut off in the middle of an event names the line; a last line that only lacks its newline is read', async () => {
+    const first = ' a-1 [000] ..... 1.000000: kvm_page_fault: vcpu 0 rip 0x0 address 0x1000 error_code 0x6';
+    const whole = `# tracer: nop\n${first}\n${first}`;
+    expect(await readRecording(file('unended.txt', whole))).toMatchObject({ faults: 2, notUnderstood: 0 });
+    for (const cut of [60, 20]) {
+      const name = file(`cut-${cut}.txt`, whole.slice(0, -cut));
+      await expect(readRecording(name)).rejects.toThrow(`${name}: the file is cut off in line 3`);
+    }
+    const strange = await readRecording(file('strange.txt', `${first}\ngarbage\n`));
+    expect(strange).toMatchObject({ faults: 1, notUnderstood: 1 });
+  });
+
   it.each([
     [
       'cut off',
