@@ -14,6 +14,8 @@ export interface CounterDefinition {
   /** What one count is, in the plural: "pages", "ns". */
   readonly unit: string;
   readonly help: string;
+  /** The kernel's name, where kvm_stat has it. */
+  readonly kvmStat?: string;
 }
 
 /** A row with its index. */
@@ -68,8 +70,8 @@ export const MACHINE_COUNTERS = [
   { name: 'pagesFreed', unit: 'pages', help: 'page-table pages given back to the allocator' },
   { name: 'allocationsFailed', unit: 'allocations', help: 'allocations that found no page, or were made to fail' },
   { name: 'cacheTopups', unit: 'batches', help: 'times a page cache was filled up' },
-  { name: 'flushRequests', unit: 'flushes', help: 'remote TLB flushes asked for (kvm_stat remote_tlb_flush_requests)' },
-  { name: 'flushesKicked', unit: 'flushes', help: 'of them with at least one vCPU in the guest (kvm_stat remote_tlb_flush)' },
+  { name: 'flushRequests', unit: 'flushes', help: 'remote TLB flushes asked for', kvmStat: 'remote_tlb_flush_requests' },
+  { name: 'flushesKicked', unit: 'flushes', help: 'of them with at least one vCPU in the guest', kvmStat: 'remote_tlb_flush' },
   { name: 'flushAcks', unit: 'vCPUs', help: 'vCPUs whose leaving the guest a flush waited for' },
   { name: 'kicks', unit: 'IPIs', help: 'vCPUs made to leave the guest' },
   { name: 'entriesBackedOut', unit: 'entries', help: 'guest entries given up because a request was pending' },

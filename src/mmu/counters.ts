@@ -4,18 +4,18 @@ import { defineCounters } from '../machine/counters.ts';
 export const MMU_COUNTERS_BASE = 64;
 
 export const MMU_COUNTERS = [
-  { name: 'pages_4k', unit: 'SPTEs', help: 'mapped 4K leaves (kvm_stat)' },
-  { name: 'pages_2m', unit: 'SPTEs', help: 'mapped 2M leaves (kvm_stat)' },
-  { name: 'pages_1g', unit: 'SPTEs', help: 'mapped 1G leaves (kvm_stat)' },
+  { name: 'pages_4k', unit: 'SPTEs', help: 'mapped 4K leaves', kvmStat: 'pages_4k' },
+  { name: 'pages_2m', unit: 'SPTEs', help: 'mapped 2M leaves', kvmStat: 'pages_2m' },
+  { name: 'pages_1g', unit: 'SPTEs', help: 'mapped 1G leaves', kvmStat: 'pages_1g' },
   { name: 'tdp_mmu_pages', unit: 'pages', help: 'page-table pages linked below a root' },
   { name: 'tdp_mmu_roots', unit: 'pages', help: 'root page-table pages on the list' },
-  { name: 'nx_lpage_splits', unit: 'pages', help: 'tables that exist because of nx_huge_pages (kvm_stat)' },
-  { name: 'pf_taken', unit: 'faults', help: 'page faults taken (kvm_stat)' },
-  { name: 'pf_fixed', unit: 'faults', help: 'page faults fixed under mmu_lock (kvm_stat)' },
-  { name: 'pf_emulate', unit: 'faults', help: 'page faults that ended in emulation (kvm_stat)' },
-  { name: 'pf_spurious', unit: 'faults', help: 'page faults that found the page mapped (kvm_stat)' },
-  { name: 'pf_fast', unit: 'faults', help: 'page faults fixed without mmu_lock (kvm_stat)' },
-  { name: 'pf_mmio_spte_created', unit: 'faults', help: 'MMIO SPTEs made (kvm_stat)' },
+  { name: 'nx_lpage_splits', unit: 'pages', help: 'tables that exist because of nx_huge_pages', kvmStat: 'nx_lpage_splits' },
+  { name: 'pf_taken', unit: 'faults', help: 'page faults taken', kvmStat: 'pf_taken' },
+  { name: 'pf_fixed', unit: 'faults', help: 'page faults fixed under mmu_lock', kvmStat: 'pf_fixed' },
+  { name: 'pf_emulate', unit: 'faults', help: 'page faults that ended in emulation', kvmStat: 'pf_emulate' },
+  { name: 'pf_spurious', unit: 'faults', help: 'page faults that found the page mapped', kvmStat: 'pf_spurious' },
+  { name: 'pf_fast', unit: 'faults', help: 'page faults fixed without mmu_lock', kvmStat: 'pf_fast' },
+  { name: 'pf_mmio_spte_created', unit: 'faults', help: 'MMIO SPTEs made', kvmStat: 'pf_mmio_spte_created' },
   { name: 'pf_write_protected', unit: 'faults', help: 'writes to pages that must stay protected' },
   { name: 'pf_error', unit: 'faults', help: 'faults without a host mapping' },
   { name: 'retry_slot_invalid', unit: 'faults', help: 'retried: the memslot is being deleted or moved' },
@@ -68,7 +68,7 @@ export const MMU_COUNTERS = [
   { name: 'host_pages_accessed', unit: 'pages', help: 'host pages marked accessed' },
   { name: 'root_loads', unit: 'loads', help: 'roots loaded by vCPUs' },
   { name: 'roots_invalidated', unit: 'roots', help: 'roots made invalid' },
-  { name: 'shadow_zapped', unit: 'pages', help: 'shadow pages zapped (kvm_stat mmu_shadow_zapped)' },
+  { name: 'shadow_zapped', unit: 'pages', help: 'shadow pages zapped', kvmStat: 'mmu_shadow_zapped' },
   { name: 'nx_recovered', unit: 'pages', help: 'tables zapped or untracked by NX recovery' },
 ] as const;
 

@@ -56,6 +56,7 @@ function rowsOf({ elapsedNs, measurement, virtual }: ComparedRun): Row[] {
     number('frozen SPTEs met', frozen.metByFaults + frozen.metByFastFaults + frozen.metByWalks),
     number('page-table pages', pages.allocated),
     ...Object.entries(measurement.kvmStat).map(([name, value]) => number(`kvm_stat ${name}`, value)),
+    ...Object.entries(measurement.otherStat ?? {}).map(([name, value]) => number(name, value)),
   ];
 }
 

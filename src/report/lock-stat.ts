@@ -1,10 +1,10 @@
 /**
  * Locks in the layout of `/proc/lock_stat` (kernel: Documentation/locking/lockstat.rst).
  *
- * Times are microseconds. What the model does not have is a dash: bounces between processors (`con-bounces`, `acq-bounces`),
- * which real threads cannot see, and the shortest times (`waittime-min`, `holdtime-min`), which are not recorded.
+ * Times are microseconds. Bounces between processors (`con-bounces`, `acq-bounces`) are 0, with a note: threads cannot see on
+ * which processor they are.
  */
-import type { LockMeasurement } from '../engines/measure/measurement.ts';
+import type { Durations, LockMeasurement } from '../engines/measure/measurement.ts';
 
 const CLASS_WIDTH = 40;
 const COLUMN_WIDTH = 15;
@@ -24,7 +24,11 @@ const COLUMNS = [
   'holdtime-avg',
 ] as const;
 
-const NONE = '-';
+/** Bounces: see above. */
+const NO_BOUNCES = '0';
+/** Said below the table. */
+export const BOUNCES_NOTE = 'con-bounces and acq-bounces are 0: the model has none, as threads do not see their processor.';
+
 const micro = (ns: number): string => (ns / 1000).toFixed(2);
 const cells = (values: readonly string[]): string => values.map((value) => value.padStart(COLUMN_WIDTH)).join('');
 const RULE = '-'.repeat(CLASS_WIDTH + 1 + COLUMN_WIDTH * COLUMNS.length);
@@ -55,26 +59,31 @@ export function lockStat(locks: readonly LockMeasurement[]): string[] {
     }
     lines.push(...contentionPoints(className(name), both), '');
   }
+  lines.push(BOUNCES_NOTE);
   return lines;
 }
 
 function classLine(name: string, rows: readonly LockMeasurement[]): string {
   const sum = (value: (row: LockMeasurement) => number): number => rows.reduce((total, row) => total + value(row), 0);
   const max = (value: (row: LockMeasurement) => number): number => Math.max(0, ...rows.map(value));
+  const min = (durations: (row: LockMeasurement) => Durations): number => {
+    const timed = rows.map(durations).filter((row) => row.timed > 0);
+    return timed.length === 0 ? 0 : Math.min(...timed.map(({ minNs }) => minNs));
+  };
   const contended = sum((row) => row.contended);
   const acquisitions = sum((row) => row.acquisitions);
   const waited = sum((row) => row.wait.totalNs);
   const held = sum((row) => row.hold.totalNs);
   const values = [
-    NONE,
+    NO_BOUNCES,
     String(contended),
-    NONE,
+    micro(min((row) => row.wait)),
     micro(max((row) => row.wait.maxNs)),
     micro(waited),
     micro(contended === 0 ? 0 : waited / contended),
-    NONE,
+    NO_BOUNCES,
     String(acquisitions),
-    NONE,
+    micro(min((row) => row.hold)),
     micro(max((row) => row.hold.maxNs)),
     micro(held),
     micro(acquisitions === 0 ? 0 : held / acquisitions),

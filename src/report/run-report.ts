@@ -35,18 +35,13 @@ export function runReport(outcome: RunOutcome, options: ReportOptions): string[]
     ...outcome.notes,
     ...workloadLines(outcome),
     ...partial,
-    ...section('Locks, by mode and caller', measurement.measured ? locks : ['  not measured']),
+    ...section('Locks, by mode and caller', measurement.measured ? [...locks, ...holdNote(measurement)] : ['  not measured']),
     ...section('Faults', faultLines(measurement)),
     ...section('SPTE updates', updateLines(measurement)),
     ...section('Walks and yields', walkLines(measurement)),
     ...section('TLB flushes, RCU, page-table pages', machineLines(measurement)),
-    ...section(
-      'kvm_stat',
-      flow(
-        Object.entries(measurement.kvmStat).map(([name, n]) => `${name} ${count(n)}`),
-        style.width,
-      ),
-    ),
+    ...section('kvm_stat', statLines(measurement.kvmStat, style)),
+    ...section('Statistics that kvm_stat does not have', statLines(measurement.otherStat, style)),
     ...section('Phases', phaseLines(measurement)),
     ...section('Threads', [
       `  start-up ${duration(result.startupNs)}, run ${duration(result.elapsedNs)}`,
@@ -64,6 +59,30 @@ export function runReport(outcome: RunOutcome, options: ReportOptions): string[]
 export function verdictText(verdict: Verdict, style: Style): string {
   return paint(style, verdict.kind === 'PASS' ? 'green' : verdict.kind === 'FAIL' ? 'red' : 'yellow', verdictLine(verdict));
 }
+
+function statLines(stats: Readonly<Record<string, number>>, style: Style): string[] {
+  return flow(
+    Object.entries(stats).map(([name, n]) => `${name} ${count(n)}`),
+    style.width,
+  );
+}
+
+/** What sampling means for the numbers above; nothing where everything was timed. */
+function samplingLines(measurement: Measurement, rows: readonly Durations[], text: string): string[] {
+  return measurement.measured && rows.some(({ count: all, timed }) => timed < all) ? [`  ${text}`] : [];
+}
+
+function holdNote(measurement: Measurement): string[] {
+  const { locks, sampling } = measurement;
+  const text = `Waits are all timed. Of the holds of locks that were free 1 in ${sampling.locks} is: ${MAX_NOTE}, and a minimum an upper one.`;
+  return samplingLines(
+    measurement,
+    locks.map(({ hold }) => hold),
+    text,
+  );
+}
+
+const MAX_NOTE = 'a maximum is the longest that was timed: a lower bound';
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
@@ -84,7 +103,7 @@ export function outcomeCount({ counters, faults }: Measurement, outcome: FaultOu
 }
 
 function faultLines(measurement: Measurement): string[] {
-  const { faults, threads } = measurement;
+  const { faults, threads, sampling } = measurement;
   const rows = faults.outcomes
     .map(({ outcome, latency }) => ({ outcome, latency, n: outcomeCount(measurement, outcome) }))
     .filter(({ n }) => n > 0)
@@ -110,6 +129,7 @@ function faultLines(measurement: Measurement): string[] {
     `  taken ${count(faults.taken)}${retries.length > 0 ? `; retried: ${retries.map(([name, n]) => `${name} ${count(n)}`).join(', ')}` : ''}`,
     ...(rows.length === 0 ? [] : table(columns('outcome', 'faults', '', 'avg', 'p50', 'p99', 'max'), rows)),
     ...(latencies.length === 0 ? [] : table(columns('latency', 'faults', 'p50', 'p90', 'p99', 'p99.9', 'max'), latencies)),
+    ...samplingLines(measurement, [faults.latency], `Latencies are of 1 fault in ${sampling.faults}: ${MAX_NOTE}.`),
   ];
 }
 
@@ -199,7 +219,12 @@ function threadLines({ result }: RunOutcome): string[] {
 
 function failureLines({ result }: RunOutcome): string[] {
   const stall =
-    result.stall === null ? [] : [`  no progress for ${duration(result.stall.afterMs * 1e6)}: ${result.stall.summary}`];
+    result.stall === null
+      ? []
+      : [
+          `  no progress for ${duration(result.stall.afterMs * 1e6)}: ${result.stall.summary}`,
+          ...stallDetails(result.stall).map((line) => `    ${line}`),
+        ];
   const failures = result.failures.flatMap(({ thread, rule, message, held, lastEvents }) => [
     `  ${thread}: ${rule}: ${message}`,
     ...(held.length > 0 ? [`    held ${held.join(', ')}`] : []),

@@ -4,11 +4,11 @@ import { defineCounters } from '../machine/counters.ts';
 export const VCPU_COUNTERS_BASE = 192;
 
 export const VCPU_COUNTERS = [
-  { name: 'exits', unit: 'exits', help: 'times the vCPU left the guest (kvm_stat)' },
-  { name: 'io_exits', unit: 'exits', help: 'exits to user space for port I/O (kvm_stat)' },
-  { name: 'mmio_exits', unit: 'exits', help: 'exits to user space for MMIO (kvm_stat)' },
-  { name: 'insn_emulation', unit: 'instructions', help: 'instructions emulated (kvm_stat)' },
-  { name: 'tlb_flush', unit: 'flushes', help: 'TLB flushes because of a request (kvm_stat)' },
+  { name: 'exits', unit: 'exits', help: 'times the vCPU left the guest', kvmStat: 'exits' },
+  { name: 'io_exits', unit: 'exits', help: 'exits to user space for port I/O', kvmStat: 'io_exits' },
+  { name: 'mmio_exits', unit: 'exits', help: 'exits to user space for MMIO', kvmStat: 'mmio_exits' },
+  { name: 'insn_emulation', unit: 'instructions', help: 'instructions emulated', kvmStat: 'insn_emulation' },
+  { name: 'tlb_flush', unit: 'flushes', help: 'TLB flushes because of a request', kvmStat: 'tlb_flush' },
   { name: 'tlb_flush_root', unit: 'flushes', help: 'TLB flushes because a root was loaded' },
   { name: 'interrupt_exits', unit: 'exits', help: 'of the exits those because of a kick' },
   { name: 'fault_exits', unit: 'exits', help: 'of the exits those because of a nested page fault' },
@@ -16,7 +16,7 @@ export const VCPU_COUNTERS = [
   {
     name: 'dirty_ring_exits',
     unit: 'exits',
-    help: 'exits to user space because the dirty ring was full (kvm_stat dirty_ring_exits)',
+    help: 'exits to user space because the dirty ring was full',
   },
   { name: 'entries', unit: 'entries', help: 'guest entries' },
   { name: 'guest_accesses', unit: 'accesses', help: 'guest accesses begun' },

@@ -12,6 +12,7 @@ const durations = (count: number, meanNs: number, maxNs: number): Durations => (
   p90Ns: maxNs,
   p99Ns: maxNs,
   p999Ns: maxNs,
+  minNs: meanNs / 2,
   maxNs,
   histogram: [],
 });
@@ -95,10 +96,15 @@ describe('/proc/lock_stat', () => {
         .trim()
         .split(/\s+/);
     expect(row('&kvm->mmu_lock-R')).toEqual(
-      '&kvm->mmu_lock-R: - 4 - 5000.00 10520.00 2630.00 - 123456 - 70.00 111110.40 0.90'.split(' '),
+      '&kvm->mmu_lock-R: 0 4 1315.00 5000.00 10520.00 2630.00 0 123456 0.45 70.00 111110.40 0.90'.split(' '),
     );
-    expect(row('&kvm->mmu_lock-W').slice(1, 4)).toEqual(['-', '2', '-']);
+    expect(row('&kvm->mmu_lock-W').slice(1, 4)).toEqual(['0', '2', '500.00']);
+    expect(row('&kvm->slots_lock').slice(1, 5)).toEqual(['0', '0', '0.00', '0.00']);
     expect(row('&kvm->slots_lock')).toContain('2');
+  });
+
+  it('says why nothing bounces', () => {
+    expect(lines.at(-1)).toMatch(/^con-bounces and acq-bounces are 0: the model has none/);
   });
 
   it('aligns values under their titles', () => {

@@ -80,7 +80,7 @@ function workloadCommand(workload: Workload, surroundings: Surroundings): Comman
     .description(selftest ? `${summary} (${selftest} of the kernel's selftests)` : summary);
   if (operand) command.argument(`[${operand.toLowerCase()}]`, 'a recorded trace: ftrace text, gzipped or not');
   return addSimulationOptions(command, workload)
-    .option('--lockstat', 'print locks in the layout of /proc/lock_stat')
+    .option('--lockstat', 'print locks in the layout of /proc/lock_stat (bounces are 0: the model has none)')
     .option('--json <file>', 'write everything that was measured as JSON (-: to stdout, instead of the report)')
     .action(async (...args: unknown[]) => {
       const file = operand ? (args[0] as string | undefined) : undefined;

@@ -44,7 +44,7 @@ function workloadCommand(workload: Workload, surroundings: Surroundings): Comman
   addOptions(command, RUN_OPTIONS);
   return command
     .option('--set <name=value>', 'set a module parameter, for example eager_page_split=N (may be repeated)', collect, [])
-    .option('--lockstat', 'print locks in the layout of /proc/lock_stat')
+    .option('--lockstat', 'print locks in the layout of /proc/lock_stat (bounces are 0: the model has none)')
     .option('--json <file>', 'write everything that was measured as JSON (-: to stdout, instead of the report)')
     .action(async (...args: unknown[]) => {
       const file = operand ? (args[0] as string | undefined) : undefined;

@@ -22,7 +22,9 @@ export class Distribution {
   record(ns: number, weight: number): void {
     const doubles = this.#doubles;
     const base = this.#base;
-    doubles[base + DistributionField.records]++;
+    if (doubles[base + DistributionField.records]++ === 0 || ns < doubles[base + DistributionField.min]) {
+      doubles[base + DistributionField.min] = ns;
+    }
     doubles[base + DistributionField.count] += weight;
     doubles[base + DistributionField.total] += ns * weight;
     if (ns > doubles[base + DistributionField.max]) doubles[base + DistributionField.max] = ns;

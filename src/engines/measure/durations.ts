@@ -9,6 +9,7 @@ export class DurationSum {
   #timed = 0;
   #count = 0;
   #totalNs = 0;
+  #minNs = Number.POSITIVE_INFINITY;
   #maxNs = 0;
   readonly #counts = new Float64Array(HISTOGRAM_BUCKETS);
 
@@ -18,6 +19,9 @@ export class DurationSum {
     this.#timed += doubles[base + DistributionField.records];
     this.#count += doubles[base + DistributionField.count];
     this.#totalNs += doubles[base + DistributionField.total];
+    if (doubles[base + DistributionField.records] > 0) {
+      this.#minNs = Math.min(this.#minNs, doubles[base + DistributionField.min]);
+    }
     this.#maxNs = Math.max(this.#maxNs, doubles[base + DistributionField.max]);
     if (doubles[base + DistributionField.records] === 0) return this;
     const histogram = 2 * (base + DistributionField.histogram);
@@ -40,6 +44,7 @@ export class DurationSum {
       p90Ns: this.#quantile(0.9),
       p99Ns: this.#quantile(0.99),
       p999Ns: this.#quantile(0.999),
+      minNs: this.#timed > 0 ? this.#minNs : 0,
       maxNs: this.#maxNs,
       histogram: octaves(this.#counts),
     };

@@ -19,7 +19,8 @@ export interface Durations {
   readonly p90Ns: number;
   readonly p99Ns: number;
   readonly p999Ns: number;
-  /** The longest that was timed. */
+  /** The shortest and the longest that were timed. */
+  readonly minNs: number;
   readonly maxNs: number;
   readonly histogram: readonly OctaveCount[];
 }
@@ -128,5 +129,7 @@ export interface Measurement {
   };
   /** The names of kvm_stat. */
   readonly kvmStat: Readonly<Record<string, number>>;
+  /** Statistics of the same kind that kvm_stat does not have, by this program's names. */
+  readonly otherStat: Readonly<Record<string, number>>;
   readonly phases: readonly PhaseMeasurement[];
 }

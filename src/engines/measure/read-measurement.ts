@@ -1,7 +1,7 @@
 /**
  * Reading the statistics region: all threads added up into a {@link Measurement}. It may be read while they run.
  */
-import { allCounters } from '../../machine/counters.ts';
+import { allCounters, type CounterDefinition, MACHINE_COUNTERS } from '../../machine/counters.ts';
 import { MMU_COUNTERS } from '../../mmu/counters.ts';
 import { VCPU_COUNTERS } from '../../vm/vcpu-counters.ts';
 import { VM_COUNTERS } from '../../vm/vm-counters.ts';
@@ -29,10 +29,12 @@ export interface ReadOptions {
 }
 
 const KINDS = ['link', 'leaf', 'split', 'zap', 'protect', 'fast', 'collapse'] as const;
-/** Counters that kvm_stat has, by what their table says of them. */
-const KVM_STAT = [...MMU_COUNTERS, ...VCPU_COUNTERS, ...VM_COUNTERS]
-  .filter(({ help }) => help.includes('kvm_stat'))
-  .map(({ name }) => name);
+const TABLES: readonly CounterDefinition[] = [...MMU_COUNTERS, ...VCPU_COUNTERS, ...VM_COUNTERS, ...MACHINE_COUNTERS];
+/** Counters that kvm_stat has, with its names for them. */
+const KVM_STAT = TABLES.flatMap(({ name, kvmStat }) => (kvmStat === undefined ? [] : [{ name, kvmStat }]));
+const KVM_STAT_NAMES = new Set(KVM_STAT.map(({ kvmStat }) => kvmStat));
+/** Counters that stand beside those of kvm_stat, but are no part of it. */
+const BESIDE_KVM_STAT = ['dirty_ring_exits', 'pml_full_exits', 'nx_recovered'] as const;
 
 export function readMeasurement(region: StatRegion, options: ReadOptions): Measurement {
   const ids = Array.from({ length: region.threads }, (_, i) => i);
@@ -41,6 +43,7 @@ export function readMeasurement(region: StatRegion, options: ReadOptions): Measu
   for (const { name } of allCounters()) counters[name] = perThread.reduce((sum, own) => sum + own[name], 0);
   const live = (field: number): number =>
     region.measured ? ids.reduce((sum, id) => sum + region.doubles[region.offset(id, 'live') + field], 0) : 0;
+  const vmStats = Object.entries(options.vmStats);
   const all = (field: StatField): Durations => sumOf(region, ids, [field, 0]);
 
   return {
@@ -110,10 +113,12 @@ export function readMeasurement(region: StatRegion, options: ReadOptions): Measu
       failed: counters.allocationsFailed,
     },
     kvmStat: {
-      ...Object.fromEntries(KVM_STAT.map((name) => [name, counters[name]])),
-      remote_tlb_flush: counters.flushesKicked,
-      remote_tlb_flush_requests: counters.flushRequests,
-      ...options.vmStats,
+      ...Object.fromEntries(KVM_STAT.map(({ name, kvmStat }) => [kvmStat, counters[name]])),
+      ...Object.fromEntries(vmStats.filter(([name]) => KVM_STAT_NAMES.has(name))),
+    },
+    otherStat: {
+      ...Object.fromEntries(BESIDE_KVM_STAT.map((name) => [name, counters[name]])),
+      ...Object.fromEntries(vmStats.filter(([name]) => !KVM_STAT_NAMES.has(name))),
     },
     phases: readPhases(options.phases),
   };

@@ -10,9 +10,9 @@ import { HISTOGRAM_BUCKETS } from './histogram.ts';
 import { OPERATIONS } from './operations.ts';
 import { FAULT_OUTCOMES } from './outcomes.ts';
 
-/** A distribution: records, weighted count, sum and maximum as doubles, then the histogram of 32-bit counts. */
-export const DistributionField = { records: 0, count: 1, total: 2, max: 3, histogram: 4 } as const;
-export const DISTRIBUTION_DOUBLES = 4 + HISTOGRAM_BUCKETS / 2;
+/** A distribution: records, weighted count, sum, maximum and minimum as doubles, then the histogram of 32-bit counts. */
+export const DistributionField = { records: 0, count: 1, total: 2, max: 3, min: 4, histogram: 5 } as const;
+export const DISTRIBUTION_DOUBLES = DistributionField.histogram + HISTOGRAM_BUCKETS / 2;
 
 /** What is recorded for each combination of lock, mode and caller that a thread uses. */
 export const LockField = {

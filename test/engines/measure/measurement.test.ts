@@ -54,7 +54,7 @@ class Bench {
     return readMeasurement(this.region, {
       sampling: EVERYTHING,
       threads,
-      vmStats: { pages_4k: 5 },
+      vmStats: { pages_4k: 5, tdp_mmu_pages: 3 },
       phases: [
         { name: 'a', ns: 1 },
         { name: 'b', ns: 2 },
@@ -78,9 +78,9 @@ describe('locks', () => {
       ['mmu_lock', 'read', 'kvm_tdp_page_fault', 3, 2],
       ['slots_lock', 'write', 'kvm_set_memory_region', 1, 0],
     ]);
-    expect(locks[1].wait).toMatchObject({ count: 2, timed: 2, totalNs: 100, meanNs: 50, maxNs: 60, p50Ns: 40 });
-    expect(locks[1].hold).toMatchObject({ count: 3, totalNs: 600, maxNs: 400 });
-    expect(locks[2].wait).toMatchObject({ count: 0, totalNs: 0, meanNs: 0, maxNs: 0, p99Ns: 0, histogram: [] });
+    expect(locks[1].wait).toMatchObject({ count: 2, timed: 2, totalNs: 100, meanNs: 50, minNs: 40, maxNs: 60, p50Ns: 40 });
+    expect(locks[1].hold).toMatchObject({ count: 3, totalNs: 600, minNs: 100, maxNs: 400 });
+    expect(locks[2].wait).toMatchObject({ count: 0, totalNs: 0, meanNs: 0, minNs: 0, maxNs: 0, p99Ns: 0, histogram: [] });
   });
 
   it('are estimated from samples without bias, and told exactly where they are few or long', () => {
@@ -190,13 +190,15 @@ describe('the rest', () => {
     trace.yielded('write');
     counters[MmuCounter.retry_frozen] = 3;
     counters[MmuCounter.pf_fixed] = 2;
-    const { frozen, flushes, rcu, yields, faults, kvmStat, phases, threads } = bench.read();
+    const { frozen, flushes, rcu, yields, faults, kvmStat, otherStat, phases, threads } = bench.read();
     expect(frozen.time).toMatchObject({ count: 1, totalNs: 700 });
     expect(flushes.cost).toMatchObject({ count: 1, totalNs: 1500, maxNs: 1500 });
     expect(rcu.gracePeriod.maxNs).toBe(90_000);
     expect(yields).toMatchObject({ read: 1, write: 2 });
     expect(faults.retries).toMatchObject({ frozen: 3, cmpxchg: 0 });
-    expect(kvmStat).toMatchObject({ pf_fixed: 2, pages_4k: 5, remote_tlb_flush: 0 });
+    expect(kvmStat).toMatchObject({ pf_fixed: 2, pages_4k: 5, remote_tlb_flush: 0, mmu_shadow_zapped: 0 });
+    for (const name of ['shadow_zapped', 'dirty_ring_exits', 'tdp_mmu_pages']) expect(kvmStat).not.toHaveProperty(name);
+    expect(otherStat).toMatchObject({ dirty_ring_exits: 0, tdp_mmu_pages: 3 });
     expect(phases).toEqual([
       { name: 'a', ns: [1, 3], totalNs: 4 },
       { name: 'b', ns: [2], totalNs: 2 },
