@@ -36,7 +36,7 @@ export interface KernelGeneration {
   readonly rootAllocLock: 'read' | 'write';
   /** Whether eager splitting first tries to allocate without sleeping under the lock (until 6.11), or drops it at once. */
   readonly splitAllocatesUnderLock: boolean;
-  /** The end that CLEAR hands to the splitter: one past the last page (6.3), or the last page itself: the old off-by-one. */
+  /** The end that CLEAR hands to the splitter: one past the last page (6.8), or the last page itself: the old off-by-one. */
   readonly clearSplitEnd: 'exclusive' | 'inclusive';
   /** Whether A and D bits are cleared by one atomic and (6.4), or by an exchange of the whole SPTE. */
   readonly clearBitsByFetchAnd: boolean;
