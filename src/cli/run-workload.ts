@@ -2,7 +2,9 @@
  * Runs a prepared workload on real threads, with the oracles at checkpoints and at the end.
  */
 import { layoutPlan } from '../engines/plan.ts';
+import type { ThreadsResult } from '../engines/threads/result.ts';
 import { runThreads, THREADS_MAX } from '../engines/threads/run-threads.ts';
+import type { SpteHistory } from '../engines/threads/spte-history.ts';
 import { allCounters } from '../machine/counters.ts';
 import type { Task } from '../machine/point.ts';
 import { checkVm } from '../oracles/index.ts';
@@ -10,6 +12,7 @@ import type { OracleReport } from '../oracles/oracle.ts';
 import type { StateOptions } from '../oracles/quiescent-state.ts';
 import type { Examination, RunOutcome } from '../report/outcome.ts';
 import type { Vm } from '../vm/vm.ts';
+import { MAX_VCPUS } from '../workloads/memstress-plan.ts';
 import { Control } from '../workloads/programs/control.ts';
 import { SentPages, sentVersion } from '../workloads/programs/vmm.ts';
 import type { RunSettings } from '../workloads/run-settings.ts';
@@ -45,7 +48,7 @@ export async function runWorkload(request: RunRequest): Promise<RunOutcome> {
     {
       controlWords: plan.controlWords,
       setUp: (vm, at) => setUp(prepared, vm, at),
-      tick: (vm, at) => examiner.tick(vm, new Control(vm.memory, at)),
+      tick: (vm, at, history) => examiner.tick(vm, new Control(vm.memory, at), history),
     },
     {
       perturb: common.perturb,
@@ -64,7 +67,8 @@ export async function runWorkload(request: RunRequest): Promise<RunOutcome> {
   if (result.complete && !examiner.foundAny) {
     surroundings.progress(`${title}: looking at the whole state`);
     const sent = sentOf(prepared, result.vm, new Control(result.memory, result.control));
-    examiner.examine('end', result.vm, { counter: counterOf(measurement.counters), sent });
+    const { history } = result;
+    examiner.examine('end', result.vm, { counter: counterOf(measurement.counters), sent, history, ...holdings(result) });
     surroundings.progress('');
   }
   const timeOver = common.durationMs > 0 && result.elapsedNs >= common.durationMs * 1e6;
@@ -78,11 +82,19 @@ function* setUp({ prepare }: PreparedPlan, vm: Vm, at: Control['base']): Task<vo
   yield* control.expectExaminer();
 }
 
+/** `others`: threads beside the vCPUs. */
+export function tooManyThreads(vcpus: string, others = 0): UsageError {
+  const beside = others > 0 ? `, ${others} of them beside the vCPUs` : ', those beside the vCPUs among them';
+  return new UsageError(
+    `-v ${vcpus}: stress has at most ${THREADS_MAX} real threads${beside}; simulate has up to ${MAX_VCPUS} vCPUs`,
+  );
+}
+
 function checkSize({ plan }: PreparedPlan): void {
   const threads = plan.threads.length;
   const vcpus = plan.vm.vcpus ?? 0;
   if (threads > THREADS_MAX) {
-    throw new UsageError(`-v ${vcpus}: at most ${THREADS_MAX - (threads - vcpus)} vCPUs can be real threads`);
+    throw tooManyThreads(String(vcpus), threads - vcpus);
   }
   const { arenaWords } = layoutPlan(plan, plan.controlWords);
   if (arenaWords > ARENA_WORDS_MAX) {
@@ -99,6 +111,14 @@ function sentOf({ sentAt }: PreparedPlan, vm: Vm, control: Control): StateOption
   return (slot, gfn) => sentVersion(vm, sent, slot, gfn);
 }
 
+/** What vCPUs hold, for the oracles that look for lost pages and references. */
+function holdings({ vcpus }: ThreadsResult): Pick<StateOptions, 'cachedPages' | 'vcpuRoots'> {
+  const roots = new Map(vcpus.map((vcpu) => [vcpu.id, vcpu.roots]));
+  const vcpuRoots = (vcpu: number) => roots.get(vcpu);
+  const cachedPages = vcpus.flatMap((vcpu) => vcpu.cachedPages);
+  return { vcpuRoots, cachedPages };
+}
+
 /** Sums of counters by index, from those by name. */
 function counterOf(counters: Readonly<Record<string, number>>): (index: number) => number {
   const names = new Map(allCounters().map(({ index, name }) => [index, name]));
@@ -112,11 +132,11 @@ class Examiner {
   foundAny = false;
   #tooSlow = false;
 
-  *tick(vm: Vm, control: Control): Task<void> {
+  *tick(vm: Vm, control: Control, history: SpteHistory): Task<void> {
     const checkpoint = yield* control.checkpointWaiting();
     if (checkpoint === 0) return;
     if (this.#tooSlow) this.skipped++;
-    else this.examine(`checkpoint ${checkpoint}`, vm, {});
+    else this.examine(`checkpoint ${checkpoint}`, vm, { history });
     if (this.foundAny) yield* control.stop();
     yield* control.examined(checkpoint);
   }

@@ -4,9 +4,11 @@
  */
 import type { Address, Task } from '../machine/point.ts';
 import type { ParamName } from '../mmu/params.ts';
+import type { VcpuMmu } from '../mmu/vcpu-mmu.ts';
 import type { Vm } from '../vm/vm.ts';
 import { type VmConfig, vmConfig } from '../vm/vm-config.ts';
 import { VmLayout } from '../vm/vm-layout.ts';
+import type { SpteHistory } from './threads/spte-history.ts';
 
 /** A thread of the plan; its place in the plan is its thread id in the VM. */
 export interface EngineThread {
@@ -45,6 +47,8 @@ export interface EngineContext {
   readonly seed: number;
   /** Records that a phase of the workload took `ns` nanoseconds of the engine's clock. */
   phase(name: string, ns: number): void;
+  /** Says which vCPU the thread runs, for who looks at the state after its end. */
+  runsVcpu?(mmu: VcpuMmu): void;
 }
 
 /** Runs the program of a thread to its end. */
@@ -65,8 +69,8 @@ export interface EngineHooks {
   readonly controlWords: number;
   /** Prepares the VM and the control block, before any thread runs. */
   setUp?(vm: Vm, control: Address): Task<void>;
-  /** Called every few milliseconds while the threads run. */
-  tick?(vm: Vm, control: Address): Task<void>;
+  /** Called every few milliseconds while the threads run; `history` tells the last changes of an SPTE. */
+  tick?(vm: Vm, control: Address, history: SpteHistory): Task<void>;
 }
 
 /** Where the VM and the control block of a plan lie: every thread computes the same. */

@@ -2,9 +2,10 @@
 import type { Vm } from '../vm/vm.ts';
 import { dirtyLogOracle } from './dirty-log.ts';
 import { frozenOracle } from './frozen.ts';
+import { locate } from './history.ts';
 import { locksOracle } from './locks.ts';
 import { mappingOracle } from './mapping.ts';
-import { Collector, type OracleReport, type StateOracle } from './oracle.ts';
+import { Collector, type OracleReport, type StateOracle, type Where } from './oracle.ts';
 import { pagesOracle } from './pages.ts';
 import { QuiescentState, type StateOptions, VIOLATIONS_KEPT } from './quiescent-state.ts';
 import { rmapsOracle } from './rmaps.ts';
@@ -49,8 +50,10 @@ export function checkVm(
   oracles: readonly StateOracle[] = vm.layout.shadow === null ? STATE_ORACLES : SHADOW_STATE_ORACLES,
 ): OracleReport[] {
   const state = new QuiescentState(vm, options);
+  const { history } = options;
+  const historyOf = history ? (where: Where) => history(locate(state, where)) : null;
   return oracles.map((oracle) => {
-    const found = new Collector(oracle.name, options.limit ?? VIOLATIONS_KEPT, options.history ?? null);
+    const found = new Collector(oracle.name, options.limit ?? VIOLATIONS_KEPT, historyOf);
     oracle.check(state, found);
     return found.summary;
   });

@@ -4,7 +4,6 @@
  * A state oracle judges a quiescent state: no thread runs the MMU, vCPUs are outside the guest or between two accesses. A
  * violation is data, because it crosses from workers to the coordinator and into JSON.
  */
-import type { Address } from '../machine/point.ts';
 import type { QuiescentState } from './quiescent-state.ts';
 
 /** Where something is wrong: whatever of this is known. */
@@ -33,7 +32,7 @@ export interface Violation {
   readonly rule: string;
   readonly where: Where;
   readonly message: string;
-  /** The last transitions of the word, oldest first, where they were recorded. */
+  /** The last transitions of the SPTE, oldest first, where they were recorded. */
   readonly history?: readonly string[];
 }
 
@@ -64,9 +63,9 @@ export class Collector implements Findings {
   readonly limit: number;
   readonly violations: Violation[] = [];
   total = 0;
-  readonly #history: ((word: Address) => readonly string[]) | null;
+  readonly #history: ((where: Where) => readonly string[]) | null;
 
-  constructor(oracle: string, limit: number, history: ((word: Address) => readonly string[]) | null = null) {
+  constructor(oracle: string, limit: number, history: ((where: Where) => readonly string[]) | null = null) {
     this.oracle = oracle;
     this.limit = limit;
     this.#history = history;
@@ -75,8 +74,8 @@ export class Collector implements Findings {
   report(rule: string, where: Where, message: string): void {
     this.total++;
     if (this.violations.length >= this.limit) return;
-    const history = where.word === undefined ? undefined : this.#history?.(where.word as Address);
-    const known = history !== undefined && history.length > 0;
+    const history = this.#history?.(where) ?? [];
+    const known = history.length > 0;
     this.violations.push({ oracle: this.oracle, rule, where, message, ...(known ? { history } : {}) });
   }
 

@@ -19,6 +19,7 @@ import type { HostRegion, HostSpace } from '../vm/host-space.ts';
 import { VcpuArea, VcpuWord } from '../vm/vcpu-layout.ts';
 import type { Vm } from '../vm/vm.ts';
 import { ADDRESS_SPACES } from '../vm/vm-layout.ts';
+import type { Where } from './oracle.ts';
 
 /** What the VMM model last copied of a guest page: the frame that it read, and the version that it found. */
 export interface SentPage {
@@ -27,16 +28,19 @@ export interface SentPage {
 }
 
 export interface StateOptions {
-  /** All roots that a vCPU holds references to, the current one and cached ones. Without it: the current one, from the arena. */
-  readonly vcpuRoots?: (vcpu: number) => readonly number[];
+  /**
+   * All roots that a vCPU holds references to, the current one and cached ones; undefined where nobody knows. Without it: the
+   * current one, from the arena.
+   */
+  readonly vcpuRoots?: (vcpu: number) => readonly number[] | undefined;
   /** Page-table pages in the hands of threads (page caches). Without it any cached page is taken for one. */
   readonly cachedPages?: Iterable<number>;
   /** Sum over all threads of the counter of that index. */
   readonly counter?: (index: number) => number;
   /** What the VMM copied last of a page of a logging slot, or undefined for none. Without it lost writes are not looked for. */
   readonly sent?: (slot: Memslot, gfn: Gfn) => SentPage | undefined;
-  /** The last transitions of the SPTE at an address, oldest first. */
-  readonly history?: (word: Address) => readonly string[];
+  /** The last transitions of the SPTE at a place, oldest first; empty where the place names none. */
+  readonly history?: (where: Where) => readonly string[];
   /** Violations that each oracle keeps. */
   readonly limit?: number;
 }

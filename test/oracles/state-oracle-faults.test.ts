@@ -290,7 +290,7 @@ describe('a fault in the arena', () => {
   it('says what is wrong, where, and what the word went through', () => {
     const m = mapped();
     m.poke(1, 1, () => m.ioctl.kvm.spte.frozen);
-    const [violation] = m.violations({ history: (word) => [`word ${word} was frozen by thread 3`] });
+    const [violation] = m.violations({ history: ({ word }) => [`word ${word} was frozen by thread 3`] });
     const sptep = m.sptep(1);
     expect(violation).toEqual({
       oracle: 'frozen',

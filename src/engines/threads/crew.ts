@@ -4,7 +4,15 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { EngineThread } from '../plan.ts';
-import { GATE_WORDS, GateWord, type ThreadFailure, type WorkerMessage, type WorkerReport, type WorkerTask } from './protocol.ts';
+import {
+  GATE_WORDS,
+  GateWord,
+  type ThreadFailure,
+  type VcpuHoldings,
+  type WorkerMessage,
+  type WorkerReport,
+  type WorkerTask,
+} from './protocol.ts';
 
 /** Where a thread is: `lost` is the end of one that gave no result, `terminated` of one that had to be ended. */
 export type ThreadState = 'starting' | 'ready' | 'running' | 'done' | 'failed' | 'lost' | 'terminated';
@@ -14,6 +22,8 @@ export interface Member {
   readonly thread: EngineThread;
   state: ThreadState;
   elapsedNs: number | null;
+  /** What its vCPU held at its end. */
+  vcpu: VcpuHoldings | null;
 }
 
 export interface CrewEvents {
@@ -49,7 +59,7 @@ export class Crew {
   constructor(options: CrewOptions) {
     const { filename, threads } = options;
     this.#options = options;
-    this.members = threads.map((thread, id) => ({ id, thread, state: 'starting', elapsedNs: null }));
+    this.members = threads.map((thread, id) => ({ id, thread, state: 'starting', elapsedNs: null, vcpu: null }));
     this.#pool = new Piscina({
       filename,
       // Threads wait for each other: a pool with fewer workers than tasks would never get past the gate.
@@ -95,6 +105,7 @@ export class Crew {
       const report: WorkerReport = await this.#pool.run(task, { transferList: [port2] });
       this.#drain(member, port1);
       member.elapsedNs = report.elapsedNs;
+      member.vcpu = report.vcpu;
       if (report.failure === null) this.#change(member, 'done');
       else this.#failed(member, report.failure);
     } catch (error) {

@@ -43,6 +43,17 @@ export interface WorkerReport {
   /** From the opening of the gate to the end of the program. */
   readonly elapsedNs: number;
   readonly failure: ThreadFailure | null;
+  /** What its vCPU holds; null for other threads, and where the program did not come to its end. */
+  readonly vcpu: VcpuHoldings | null;
+}
+
+/** What a vCPU's thread keeps in JavaScript, and oracles cannot see in the arena. */
+export interface VcpuHoldings {
+  readonly id: number;
+  /** Roots that it has references to. */
+  readonly roots: readonly number[];
+  /** Page-table pages at hand. */
+  readonly cachedPages: readonly number[];
 }
 
 /** An error as data: a worker pool drops its class and fields. */

@@ -6,7 +6,8 @@ import type { SharedMemory } from '../../machine/shared-memory.ts';
 import type { Vm } from '../../vm/vm.ts';
 import type { Measurement } from '../measure/measurement.ts';
 import type { ThreadState } from './crew.ts';
-import type { ThreadFailure } from './protocol.ts';
+import type { ThreadFailure, VcpuHoldings } from './protocol.ts';
+import type { SpteHistory } from './spte-history.ts';
 import type { StallReport } from './stall.ts';
 
 /** Process exit codes by how a run ended. */
@@ -38,6 +39,10 @@ export interface ThreadsResult {
   /** From then on to the end. */
   readonly elapsedNs: number;
   readonly measurement: Measurement;
+  /** What vCPUs held at their end, of those whose programs came to it. */
+  readonly vcpus: readonly VcpuHoldings[];
+  /** The last changes of an SPTE, of all threads; empty where the run was not measured. */
+  readonly history: SpteHistory;
   /** The coordinator's handle on the VM as the run left it: for oracles. Where a run is incomplete, anything may be half done. */
   readonly vm: Vm;
   readonly memory: SharedMemory;

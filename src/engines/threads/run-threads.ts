@@ -22,6 +22,7 @@ import { drive } from './drive.ts';
 import { describeExit, heldLocks } from './failure.ts';
 import type { ThreadFailure } from './protocol.ts';
 import { ExitCode, type ThreadsResult } from './result.ts';
+import { type SpteHistory, spteHistory } from './spte-history.ts';
 import { describeStall, type StallReport } from './stall.ts';
 import { Watchdog } from './watchdog.ts';
 import { workerFile } from './worker-file.ts';
@@ -40,7 +41,10 @@ export interface ThreadsOptions {
   readonly signal: AbortSignal | null;
   /** How long nobody may get on before the run counts as stalled; 0: for ever. */
   readonly watchdogMs: number;
-  /** How long threads that were told to stop may take. */
+  /**
+   * How long threads that were told to stop may take. Where nothing is wrong but the time over, they may take as long as they
+   * need while anybody gets on: so long nobody may.
+   */
   readonly graceMs: number;
   /** How long all workers together may take to start. */
   readonly startupMs: number;
@@ -78,6 +82,9 @@ const PROGRESS_MS = 1_000;
 /** So many ticks from one look of the watchdog to the next: it reads every counter. */
 const TICKS_PER_LOOK = 10;
 
+/** A hook that takes longer held everybody up. */
+const LONG_HOOK_MS = 50;
+
 /** Why a run ends before its programs do. */
 type Ending = 'failed' | 'stalled' | 'interrupted';
 
@@ -101,6 +108,7 @@ class Run {
   #crew: Crew | null = null;
   #stall: StallReport | null = null;
   #ending: Ending | null = null;
+  #endingAtNs: number | null = null;
   /** When programs were told to stop, or null. */
   #stoppedAtNs: number | null = null;
   #createdAtNs = 0;
@@ -220,10 +228,9 @@ class Run {
       else if (this.#ending !== null) this.#done();
       return;
     }
-    const { durationMs, graceMs, onProgress } = this.#options;
-    const elapsedMs = (now - this.#beganAtNs) / 1e6;
-    const { tick } = this.#hooks;
-    if (tick && this.#ending === null) drive(this.#memory, tick.call(this.#hooks, this.#vm, this.#layout.control));
+    this.#callHook(now);
+    const { durationMs, onProgress } = this.#options;
+    const elapsedMs = (nowNs() - this.#beganAtNs) / 1e6;
 
     const running = members.filter((member) => !hasEnded(member));
     if (running.length === 0) {
@@ -233,10 +240,8 @@ class Run {
     // Those that only serve others have nobody left to serve.
     if (running.every(({ thread }) => thread.daemon)) this.#stop();
     if (durationMs > 0 && elapsedMs >= durationMs) this.#stop();
-    if (this.#ticks++ % TICKS_PER_LOOK === 0 && this.#watchdog.isStalled(elapsedMs)) this.#end('stalled');
-    if (this.#stoppedAtNs !== null && now - this.#stoppedAtNs > graceMs * 1e6) {
-      // Somebody does not stop: that is a stall of its own, unless the run is over for another reason.
-      if (this.#ending === null) this.#end('stalled');
+    if (this.#ticks++ % TICKS_PER_LOOK === 0) this.#look(elapsedMs);
+    if (this.#isGraceOver()) {
       this.#done();
       return;
     }
@@ -244,6 +249,30 @@ class Run {
       this.#nextProgressMs = elapsedMs + PROGRESS_MS;
       onProgress({ elapsedMs, running: running.length, ended: members.length - running.length, work: this.#watchdog.progress });
     }
+  }
+
+  /** What the hook does while everybody waits for it, such as an examination of the whole state, is no standstill. */
+  #callHook(now: number): void {
+    const { tick } = this.#hooks;
+    if (!tick || this.#ending !== null) return;
+    drive(this.#memory, tick.call(this.#hooks, this.#vm, this.#layout.control, this.#history()));
+    if (nowNs() - now > LONG_HOOK_MS * 1e6) this.#watchdog.note();
+  }
+
+  /** Whether anybody gets on. Who was told to stop, and is not even on the way, is stalled sooner. */
+  #look(elapsedMs: number): void {
+    const { graceMs } = this.#options;
+    const stalled = this.#watchdog.isStalled(elapsedMs);
+    const sinceStopMs = this.#stoppedAtNs === null ? 0 : (nowNs() - this.#stoppedAtNs) / 1e6;
+    const ignored = sinceStopMs > graceMs && this.#watchdog.idleMs(elapsedMs) > graceMs;
+    if (!stalled && !ignored) return;
+    this.#end('stalled');
+    if (ignored) this.#done();
+  }
+
+  /** Whether a run that ends for another reason than its time has waited for its threads long enough. */
+  #isGraceOver(): boolean {
+    return this.#endingAtNs !== null && nowNs() - this.#endingAtNs > this.#options.graceMs * 1e6;
   }
 
   #begin(): void {
@@ -261,6 +290,7 @@ class Run {
   #end(ending: Ending): void {
     if (this.#ending !== null) return;
     this.#ending = ending;
+    this.#endingAtNs = nowNs();
     if (ending === 'stalled') this.#stall = describeStall(this.#stallContext(), this.#stalledMs());
     this.#stop();
   }
@@ -299,6 +329,8 @@ class Run {
       startupNs: began - this.#createdAtNs,
       elapsedNs: this.#endedAtNs - began,
       measurement: this.#measure(),
+      vcpus: crew.members.flatMap(({ vcpu }) => vcpu ?? []),
+      history: this.#history(),
       vm: this.#vm,
       memory: this.#memory,
       control: this.#layout.control,
@@ -314,6 +346,11 @@ class Run {
     if (this.#ending !== 'failed' || !first) return '';
     const holding = first.held.length > 0 ? `, holding ${first.held.join(', ')}` : '';
     return `${first.thread}${holding}: ${first.rule}: ${first.message}`;
+  }
+
+  #history(): SpteHistory {
+    const threads = [...this.#plan.threads.map(({ name }) => name), 'coordinator'];
+    return spteHistory({ region: this.#region, threads, geometry: this.#vm.kvm.geometry, now: nowNs() });
   }
 
   #measure(): Measurement {

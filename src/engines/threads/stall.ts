@@ -9,6 +9,9 @@ import { LiveField, type StatRegion } from '../measure/stat-region.ts';
 import type { Member, ThreadState } from './crew.ts';
 import { heldLocks } from './failure.ts';
 
+/** Up to so many threads are called by their names. */
+const NAMED_MAX = 2;
+
 export interface StalledThread {
   readonly thread: string;
   readonly state: ThreadState;
@@ -55,12 +58,46 @@ export function stalledThreads(context: StallContext): StalledThread[] {
 
 export function describeStall(context: StallContext, afterMs: number): StallReport {
   const threads = stalledThreads(context);
-  const holders = threads
-    .filter(({ holds }) => holds.length > 0)
-    .map(({ thread, holds }) => `${thread} holds ${holds.join(', ')}`);
-  const waiters = threads.flatMap(({ thread, waitsFor: lock }) => (lock ? [`${thread} waits for ${lock}`] : []));
+  const roles = new Map(context.members.map(({ thread }) => [thread.name, thread.role]));
+  const group = (names: readonly string[]) => groupName(names, roles);
+  const holders = byText(threads, ({ holds }) => holds.join(', '));
+  const waiters = byText(threads, ({ waitsFor: lock }) => lock ?? '');
+  const parts = [
+    ...[...holders].map(([locks, names]) => `${group(names)} ${names.length > 1 ? 'hold' : 'holds'} ${locks}`),
+    ...[...waiters].map(([lock, names]) => `${group(names)} ${names.length > 1 ? 'wait' : 'waits'} for ${lock}`),
+  ];
   const running = threads.filter(({ state }) => state === 'running').map(({ thread }) => thread);
-  const summary =
-    [...holders, ...waiters].join('; ') || `no lock is held or waited for; still running: ${running.join(', ') || 'nobody'}`;
+  const summary = parts.join('; ') || `no lock is held or waited for; still running: ${group(running) || 'nobody'}`;
   return { afterMs, threads, summary };
+}
+
+/** Names of threads by what is said of them; those of whom nothing is said are left out. */
+function byText(threads: readonly StalledThread[], textOf: (thread: StalledThread) => string): ReadonlyMap<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const thread of threads) {
+    const text = textOf(thread);
+    if (text === '') continue;
+    const names = groups.get(text);
+    if (names) names.push(thread.thread);
+    else groups.set(text, [thread.thread]);
+  }
+  return groups;
+}
+
+/** `vcpu 0, vcpu 1`, but `63 vCPUs`. */
+function groupName(names: readonly string[], roles: ReadonlyMap<string, string>): string {
+  if (names.length <= NAMED_MAX) return names.join(', ');
+  return `${names.length} ${names.every((name) => roles.get(name) === 'vcpu') ? 'vCPUs' : 'threads'}`;
+}
+
+/** One line for each thread that holds or waits for something. */
+export function stallDetails({ threads }: StallReport): string[] {
+  return threads.flatMap(({ thread, holds, waitsFor: lock, inRcu, operation }) => {
+    const said = [
+      ...(holds.length > 0 ? [`holds ${holds.join(', ')}`] : []),
+      ...(lock === null ? [] : [`waits for ${lock}`]),
+      ...(inRcu ? ['is in an RCU read-side section'] : []),
+    ];
+    return said.length === 0 ? [] : [`${thread}${operation ? ` (${operation})` : ''} ${said.join(', ')}`];
+  });
 }

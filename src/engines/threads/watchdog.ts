@@ -69,13 +69,19 @@ export class Watchdog {
     return sum;
   }
 
-  /** Whether nobody has got on for the limit; `nowMs` is any clock. */
-  isStalled(nowMs: number): boolean {
+  /** How long nobody has got on, as far as looks tell; `nowMs` is any clock. */
+  idleMs(nowMs: number): number {
     const { progress } = this;
     if (progress !== this.#seen) {
       this.#seen = progress;
       this.#seenAtMs = nowMs;
     }
-    return this.#limitMs > 0 && nowMs - this.#seenAtMs >= this.#limitMs;
+    return nowMs - this.#seenAtMs;
+  }
+
+  /** Whether nobody has got on for the limit. */
+  isStalled(nowMs: number): boolean {
+    const idle = this.idleMs(nowMs);
+    return this.#limitMs > 0 && idle >= this.#limitMs;
   }
 }

@@ -7,13 +7,14 @@ import type { Memory } from '../../machine/memory.ts';
 import { SharedMemory } from '../../machine/shared-memory.ts';
 import { ThreadWord } from '../../machine/thread.ts';
 import { WasmMemory } from '../../machine/wasm-memory.ts';
+import type { VcpuMmu } from '../../mmu/vcpu-mmu.ts';
 import { openVm } from '../../vm/vm.ts';
 import { createRecorder, SAMPLED } from '../measure/recorder.ts';
 import { StatRegion } from '../measure/stat-region.ts';
 import { type EngineContext, layoutPlan, type RunThread, threadSeed } from '../plan.ts';
 import { nowNs } from './clock.ts';
 import { describeFailure } from './failure.ts';
-import { GateWord, type WorkerMessage, type WorkerReport, type WorkerTask } from './protocol.ts';
+import { GateWord, type VcpuHoldings, type WorkerMessage, type WorkerReport, type WorkerTask } from './protocol.ts';
 import { giveWay, TimeSlice } from './time-slice.ts';
 
 /** The points of the bundle's flavour: the module that takes the place of `point.ts` there. */
@@ -40,29 +41,41 @@ export function workerMain(points: ThreadPoints, run: RunThread): (task: WorkerT
     const heldWord = layout.vm.kvm.threadBlock(threadId) + ThreadWord.held;
     const tell = (message: WorkerMessage) => port.postMessage(message);
     let began = nowNs();
+    let mmu: VcpuMmu | null = null;
     try {
-      const context = openThread(task, points, arena, (name, ns) => tell({ kind: 'phase', name, ns }));
+      const context = openThread(task, points, arena, {
+        phase: (name, ns) => tell({ kind: 'phase', name, ns }),
+        runsVcpu: (own) => {
+          mmu = own;
+        },
+      });
       tell({ kind: 'ready' });
       const gate = new Int32Array(task.gate);
       while (Atomics.load(gate, GateWord.open) === 0) Atomics.wait(gate, GateWord.open, 0, GATE_MS);
       began = nowNs();
       run(context);
-      return { threadId, elapsedNs: nowNs() - began, failure: null };
+      return { threadId, elapsedNs: nowNs() - began, failure: null, vcpu: holdingsOf(mmu) };
     } catch (error) {
       const thread = task.plan.threads[threadId].name;
       const failure = describeFailure(error, { thread, threadId, region, heldMask: arena[heldWord] });
       // At once: the pool hands a result over only after the worker's own clean-up.
       tell({ kind: 'failure', failure });
-      return { threadId, elapsedNs: nowNs() - began, failure };
+      return { threadId, elapsedNs: nowNs() - began, failure, vcpu: null };
     }
   };
+}
+
+function holdingsOf(mmu: VcpuMmu | null): VcpuHoldings | null {
+  if (mmu === null) return null;
+  const roots = [mmu.root, ...mmu.prevRoots].filter((root) => root !== 0);
+  return { id: mmu.vcpu, roots, cachedPages: [...mmu.pageCache.pages] };
 }
 
 function openThread(
   task: WorkerTask,
   points: ThreadPoints,
   arena: Int32Array<SharedArrayBuffer>,
-  phase: EngineContext['phase'],
+  calls: Pick<EngineContext, 'phase' | 'runsVcpu'>,
 ): EngineContext {
   const { plan, threadId } = task;
   const thread = plan.threads[threadId];
@@ -75,5 +88,5 @@ function openThread(
   const slice = new TimeSlice(nowNs);
   const environment = { memory, now: nowNs, needResched: () => slice.isOver(), giveWay, counters, probe };
   const vm = openVm({ layout: layout.vm, threadId, threadName: thread.name, environment, trace, bugs: task.bugs });
-  return { plan, thread, vm, control: layout.control, seed, phase };
+  return { plan, thread, vm, control: layout.control, seed, ...calls };
 }

@@ -12,7 +12,7 @@ import { GuestResult, type Vcpu } from '../../vm/vcpu.ts';
 import type { Control } from './control.ts';
 
 /** Accesses between two looks at whether the run is stopped. */
-const LOOK_EVERY = 1024;
+const LOOK_EVERY = 64;
 
 export interface GuestPass {
   readonly first: number;

@@ -45,9 +45,11 @@ export function* runProgram(context: EngineContext): Task<void> {
   if (program === undefined) throw new RangeError(`there is no program ${thread.program}`);
   const isVcpu = thread.role === 'vcpu';
   const area = isVcpu ? new VcpuArea(vm.vcpuArea(thread.index), vm.config) : null;
+  const vcpu = area && new Vcpu({ kvm: vm.kvm, id: thread.index, area, contentWord: vm.contentWord });
+  if (vcpu) context.runsVcpu?.(vcpu.mmu);
   yield* program({
     vm,
-    vcpu: area && new Vcpu({ kvm: vm.kvm, id: thread.index, area, contentWord: vm.contentWord }),
+    vcpu,
     control: new Control(vm.memory, context.control),
     random: new Random(context.seed),
     options: plan.options,

@@ -2,6 +2,8 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runThreads, type ThreadsOptions } from '../../../src/engines/threads/run-threads.ts';
+import { stallDetails } from '../../../src/engines/threads/stall.ts';
+import type { Task } from '../../../src/machine/point.ts';
 import { bundleWorker, HOOKS, planOf } from './plans.ts';
 
 let bundle: Awaited<ReturnType<typeof bundleWorker>>;
@@ -48,6 +50,23 @@ describe('a run that comes to its end', () => {
     const served = await run(['lock', 'daemon:work'], {}, { rounds: 10 });
     expect(served).toMatchObject({ complete: true, exitCode: 0 });
     expect(served.threads.map(({ state }) => state)).toEqual(['done', 'done']);
+  });
+
+  it('lets threads that still get on take their time to stop', async () => {
+    const result = await run(['linger', 'linger'], { durationMs: 100 }, { ns: 1200e6 });
+    expect(result).toMatchObject({ complete: true, exitCode: 0, stall: null });
+    expect(result.elapsedNs).toBeGreaterThan(1300e6);
+  });
+
+  it('does not take the time of a hook for which all wait for a standstill', async () => {
+    let calls = 0;
+    function* tick(): Task<void> {
+      if (++calls === 2) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 850);
+    }
+    const options = { filename: bundle.file, watchdogMs: 800 };
+    const result = await runThreads(planOf(['nap'], { ns: 900e6 }), { ...HOOKS, tick }, options);
+    expect(result).toMatchObject({ complete: true, exitCode: 0 });
+    expect(calls).toBeGreaterThan(1);
   });
 
   it('gives every thread a seed of its own, the same in every run', async () => {
@@ -108,9 +127,16 @@ describe('a run that goes wrong', () => {
     expect(performance.now() - began).toBeLessThan(8000);
     expect(result).toMatchObject({ complete: false, exitCode: 128 });
     expect(result.stall?.summary).toContain('vcpu 0 holds mmu_lock for write');
-    expect(result.stall?.summary).toContain('vcpu 1 waits for mmu_lock for read in kvm_tdp_page_fault');
+    expect(result.stall?.summary).toContain('vcpu 1, vcpu 2 wait for mmu_lock for read in kvm_tdp_page_fault');
     expect(result.reason).toMatch(/^no progress for 0\.5 s: vcpu 0 holds mmu_lock for write/);
     expect(result.threads.map(({ state }) => state)).toEqual(['terminated', 'terminated', 'terminated']);
+  });
+
+  it('names many waiters by their number, and each in the details', async () => {
+    const { stall } = await run(['hog', 'work', 'work', 'work', 'work'], { watchdogMs: 500 });
+    expect(stall?.summary).toBe('vcpu 0 holds mmu_lock for write; 4 vCPUs wait for mmu_lock for read in kvm_tdp_page_fault');
+    expect(stallDetails(stall!)).toHaveLength(5);
+    expect(stallDetails(stall!)[4]).toMatch(/^vcpu 4.* waits for mmu_lock for read in kvm_tdp_page_fault$/);
   });
 
   it.each(['livelock', 'sleep'])('ends when nobody gets on: %s', async (program) => {

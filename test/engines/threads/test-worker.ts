@@ -42,6 +42,17 @@ const PROGRAMS: Readonly<Record<string, (context: EngineContext) => void>> = {
       work(context);
     }
   },
+  /** Works on for as long as the plan says after it is told to stop. */
+  linger(context) {
+    const { vm, plan } = context;
+    while (!stopped(context)) work(context);
+    const end = vm.thread.now() + Number(plan.options.ns);
+    while (vm.thread.now() < end) work(context);
+  },
+  /** Does nothing for as long as the plan says. */
+  nap({ plan }) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(plan.options.ns) / 1e6);
+  },
   break(context) {
     context.phase('before the break', 7);
     done(mmuWriteLock(context.vm.kvm, Site.kvm_zap_gfn_range));
