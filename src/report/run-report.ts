@@ -3,6 +3,7 @@
  */
 import type { Durations, Measurement } from '../engines/measure/measurement.ts';
 import type { FaultOutcomeName } from '../engines/measure/outcomes.ts';
+import { stallDetails } from '../engines/threads/stall.ts';
 import { lockContention } from './lock-contention.ts';
 import { lockStat } from './lock-stat.ts';
 import { type RunOutcome, workloadLines } from './outcome.ts';
