@@ -48,6 +48,13 @@ const program = new Command('tdpsim').description(manifest.description).version(
 for (const command of COMMANDS) command.register(program, surroundings);
 tame(program);
 
+/** What commander says of a mistake; of an unknown command that is near to none, with all that there are. */
+function mistakeText({ code, message }: CommanderError): string {
+  if (code !== 'commander.unknownCommand' || message.includes('Did you mean')) return message;
+  const unknownHere = message.includes(`'${process.argv[2]}'`);
+  return unknownHere ? `${message}: there are ${program.commands.map((command) => command.name()).join(', ')}` : message;
+}
+
 /** One line on stderr. */
 function complain(message: string): void {
   process.stderr.write(`tdpsim: ${message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ')}\n`);
@@ -60,6 +67,6 @@ try {
 } catch (error) {
   if (error instanceof UsageError) complain(error.message);
   else if (error instanceof CommanderError) {
-    if (error.exitCode !== 0) complain(error.message);
+    if (error.exitCode !== 0) complain(mistakeText(error));
   } else throw error;
 }

@@ -6,7 +6,7 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { createGunzip } from 'node:zlib';
-import { UsageError } from './usage-error.ts';
+import { UsageError, unreadableText } from './usage-error.ts';
 
 const GZIP_MAGIC = [0x1f, 0x8b];
 const NEWLINE = 0x0a;
@@ -68,9 +68,8 @@ async function probe(file: string): Promise<boolean> {
 function asUsageError(file: string, error: unknown): Error {
   if (error instanceof UsageError || !(error instanceof Error)) return error as Error;
   const { code = '' } = error as NodeJS.ErrnoException;
-  if (code === 'ENOENT') return new UsageError(`${file}: there is no such file`);
-  if (code === 'EISDIR') return new UsageError(`${file}: is a directory, not a recorded trace`);
-  if (code === 'EACCES' || code === 'EPERM') return new UsageError(`${file}: may not be read`);
+  const unreadable = unreadableText(code, 'a recorded trace');
+  if (unreadable !== undefined) return new UsageError(`${file}: ${unreadable}`);
   if (code === 'Z_BUF_ERROR') return new UsageError(`${file}: the gzip file is cut off`);
   if (code.startsWith('Z_')) return new UsageError(`${file}: the gzip file is damaged (${error.message})`);
   return error;

@@ -35,3 +35,11 @@ export function unknownName(what: string, given: string, names: readonly string[
   const near = nearestName(given, names);
   return new UsageError(`unknown ${what} '${given}': ${near ? `did you mean '${near}'?` : `there are ${names.join(', ')}`}`);
 }
+
+/** Why a file that should be `wanted` cannot be read, by the code of the system's error; nothing for other codes. */
+export function unreadableText(code: string | undefined, wanted: string): string | undefined {
+  if (code === 'ENOENT') return 'there is no such file';
+  if (code === 'EISDIR') return `is a directory, not ${wanted}`;
+  if (code === 'EACCES' || code === 'EPERM') return 'may not be read';
+  return undefined;
+}

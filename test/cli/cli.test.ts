@@ -27,6 +27,8 @@ function tdpsim(args: readonly string[], act?: (kill: (signal: NodeJS.Signals) =
   });
 }
 
+const COMMANDS =
+  'demo, stress, simulate, sweep, compare, paper, script, conform, walk, kernels, scenarios, explore, replay, bugs, litmus';
 const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) ?? '';
 const trace = (name: string): string => path.join(ROOT, 'test/data/traces', `${name}.trace.txt.gz`);
 
@@ -43,9 +45,18 @@ describe('mistakes are one line on stderr, exit 1', () => {
       ['stress', 'dirty-log', '-b', '12Q'],
       "-b: '12Q' is no size: give a number of bytes with K, M, G, T or P, for example 4K, 12M, 1G",
     ],
-    [['stress', 'dirty-log', '-v', '0'], '-v 0: number of vCPUs must be between 1 and 1024'],
-    [['stress', 'dirty-log', '-v', '100000'], '-v 100000: number of vCPUs must be between 1 and 1024'],
-    [['stress', 'dirty-log', '-v', '1000', '-b', '1M'], '-v 1000: at most 271 vCPUs can be real threads'],
+    [['stress', 'dirty-log', '-v', '0'], '-v 0: number of vCPUs must be between 1 and 272'],
+    [
+      ['stress', 'dirty-log', '-v', '1000'],
+      '-v 1000: stress has at most 272 real threads, those beside the vCPUs among them; simulate has up to 1024 vCPUs',
+    ],
+    [
+      ['stress', 'dirty-log', '-v', '272', '-b', '1M'],
+      '-v 272: stress has at most 272 real threads, 1 of them beside the vCPUs; simulate has up to 1024 vCPUs',
+    ],
+    [['simulate', 'dirty-log', '-v', '100000'], '-v 100000: number of vCPUs must be between 1 and 1024'],
+    [['compare', ROOT, ROOT], `${ROOT}: is a directory, not a run's JSON`],
+    [['script', ROOT], `${ROOT}: is a directory, not a scenario`],
     [['stress', 'dirty-log', '--lokc', 'x'], "unknown option '--lokc' (Did you mean --lock?)"],
     [
       ['stress', 'dirty-log', '--set', 'eager_page_spilt=N'],
@@ -53,6 +64,7 @@ describe('mistakes are one line on stderr, exit 1', () => {
     ],
     [['stress', 'trace', ROOT], `${ROOT}: is a directory, not a recorded trace`],
     [['stres'], "unknown command 'stres' (Did you mean stress?)"],
+    [['frobnicate'], `unknown command 'frobnicate': there are ${COMMANDS}`],
     [['stress', 'dirty-log', '--json', '/no/such/file'], '--json /no/such/file: there is no such folder'],
   ])('%j', async (args, message) => {
     expect(await tdpsim(args)).toEqual({ code: 1, out: '', err: `tdpsim: ${message}\n` });

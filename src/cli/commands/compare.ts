@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type ComparedRun, compareRuns } from '../../report/compare.ts';
 import { SCHEMA_VERSION } from '../../report/json.ts';
-import { UsageError } from '../../workloads/usage-error.ts';
+import { UsageError, unreadableText } from '../../workloads/usage-error.ts';
 import type { CliCommand } from '../command.ts';
 
 export const compare: CliCommand = {
@@ -33,7 +33,7 @@ function readRun(file: string): ComparedRun {
     json = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new UsageError(`${file}: ${code === 'ENOENT' ? 'there is no such file' : `is no JSON: ${message}`}`);
+    throw new UsageError(`${file}: ${unreadableText(code, "a run's JSON") ?? `is no JSON: ${message}`}`);
   }
   if (json === null || json.schema !== 'tdpsim-run' || json.measurement === undefined) {
     throw new UsageError(`${file}: is not the record of a run: give what stress --json or simulate --json wrote`);

@@ -15,7 +15,7 @@ import { changeKinds } from '../../script/record/kinds.ts';
 import { RUN_DEFAULTS, ScriptRunner } from '../../script/run-script.ts';
 import { IOCTL_THREAD, type Script } from '../../script/script.ts';
 import { ExpectationError, ScriptError } from '../../script/script-error.ts';
-import { UsageError } from '../../workloads/usage-error.ts';
+import { UsageError, unreadableText } from '../../workloads/usage-error.ts';
 import type { CliCommand, Surroundings } from '../command.ts';
 
 interface Flags {
@@ -76,7 +76,8 @@ function readScript(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new ScriptError({ file, line: 0, message: `cannot be read: ${(error as Error).message}` });
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new ScriptError({ file, line: 0, message: unreadableText(code, 'a scenario') ?? `cannot be read: ${message}` });
   }
 }
 

@@ -4,17 +4,18 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import manifest from '../../../package.json' with { type: 'json' };
+import { THREADS_MAX } from '../../engines/threads/run-threads.ts';
 import { runRecord } from '../../report/json.ts';
 import { runReport, verdictText } from '../../report/run-report.ts';
 import { verdictOf } from '../../report/verdict.ts';
 import { findWorkload, WORKLOADS } from '../../workloads/index.ts';
-import { parseOptions } from '../../workloads/option.ts';
+import { type OptionSpec, parseOptions } from '../../workloads/option.ts';
 import { RUN_OPTIONS, runSettings } from '../../workloads/run-settings.ts';
 import { UsageError } from '../../workloads/usage-error.ts';
 import type { Workload } from '../../workloads/workload.ts';
 import type { CliCommand, Surroundings } from '../command.ts';
 import { addOptions, givenValues } from '../option-flags.ts';
-import { runWorkload } from '../run-workload.ts';
+import { runWorkload, tooManyThreads } from '../run-workload.ts';
 
 export const stress: CliCommand = {
   register(program, surroundings) {
@@ -65,7 +66,10 @@ async function stressWorkload(
   surroundings: Surroundings,
 ): Promise<void> {
   const { set = [], lockstat = false, json } = values;
-  const options = parseOptions(workload.options, givenValues(workload.options, values));
+  const table = workload.options.map(limited);
+  const given = givenValues(table, values);
+  if (Number(given.vcpus) > THREADS_MAX) throw tooManyThreads(String(given.vcpus));
+  const options = parseOptions(table, given);
   const common = runSettings(givenValues(RUN_OPTIONS, values), set);
   if (json !== undefined && json !== '-') checkWritable(json);
   const prepared = await workload.plan(options, common, operand);
@@ -86,6 +90,10 @@ async function stressWorkload(
   print('');
   print(verdictText(verdict, style));
 }
+
+/** Real threads are fewer than the vCPUs of the virtual clock. */
+const limited = (spec: OptionSpec): OptionSpec =>
+  spec.key === 'vcpus' && spec.kind === 'number' ? { ...spec, max: Math.min(spec.max, THREADS_MAX) } : spec;
 
 /** Before the run, not after it. */
 function checkWritable(file: string): void {
