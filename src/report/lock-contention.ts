@@ -32,9 +32,14 @@ const COLUMNS: readonly Column[] = [
   { title: 'max hold' },
 ];
 
-/** Longest total wait first; locks that nobody waited for after those, most taken first. */
+/** Longest total wait first; locks that nobody waited for after those, longest held first. */
 export function byWait(a: LockMeasurement, b: LockMeasurement): number {
-  return b.wait.totalNs - a.wait.totalNs || b.acquisitions - a.acquisitions;
+  return b.wait.totalNs - a.wait.totalNs || b.hold.totalNs - a.hold.totalNs || b.acquisitions - a.acquisitions;
+}
+
+/** The `most` first of `locks`, and mmu_lock in any case. */
+export function foremostLocks(locks: readonly LockMeasurement[], most: number): LockMeasurement[] {
+  return [...locks].sort(byWait).filter(({ lock }, i) => i < most || lock === 'mmu_lock');
 }
 
 export function lockContention(locks: readonly LockMeasurement[], mmuLock: 'rwlock' | 'spinlock'): string[] {

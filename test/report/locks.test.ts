@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Durations, LockMeasurement } from '../../src/engines/measure/measurement.ts';
-import { lockContention } from '../../src/report/lock-contention.ts';
+import { foremostLocks, lockContention } from '../../src/report/lock-contention.ts';
 import { lockStat } from '../../src/report/lock-stat.ts';
 
 const durations = (count: number, meanNs: number, maxNs: number): Durations => ({
@@ -59,6 +59,21 @@ describe('perf lock contention', () => {
     expect(lines[1]).toMatch(/^ +4 +10\.52 ms +5\.00 ms +2\.63 ms +rwlock:R +kvm_tdp_page_fault +mmu_lock +123,456 /);
     expect(lines[2]).toMatch(/^ +2 +2\.00 ms +1\.50 ms +1\.00 ms +rwlock:W +kvm_clear_dirty_log_protect +mmu_lock +12 /);
     expect(lines[3]).toMatch(/^ +0 +- +- +- +mutex +kvm_set_memory_region +slots_lock +2 +- +- +5\.00 us +6\.00 us +6\.00 us$/);
+  });
+
+  it('puts what was held longest first where nobody waited, and leaves no mmu_lock out of the foremost', () => {
+    const none = durations(0, 0, 0);
+    const lock = (name: string, taken: number, holdNs: number): LockMeasurement => ({
+      ...LOCKS[2],
+      lock: name,
+      acquisitions: taken,
+      wait: none,
+      hold: durations(taken, holdNs, holdNs),
+    });
+    const locks = [lock('page_allocator', 1000, 1), lock('mmap_lock', 2, 9000), lock('mmu_lock', 3, 2), lock('rcu', 1, 1)];
+    const names = foremostLocks(locks, 1).map((row) => row.lock);
+    expect(names).toEqual(['mmap_lock', 'mmu_lock']);
+    expect(foremostLocks(locks, 9).map((row) => row.lock)).toEqual(['mmap_lock', 'page_allocator', 'mmu_lock', 'rcu']);
   });
 
   it('calls mmu_lock a spinlock where it is one', () => {
