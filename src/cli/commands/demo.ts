@@ -19,9 +19,8 @@ import { runWorkload } from '../run-workload.ts';
 const OPTIONS = { vcpus: '4', bytesPerVcpu: '1G', backing: 'anonymous_hugetlb_1gb', iterations: '2' };
 const COMMAND = 'tdpsim stress dirty-log -v 4 -b 1G -s anonymous_hugetlb_1gb -i 2 --set eager_page_split=';
 /** Writers that hold mmu_lock for long, because the host takes memory away while vCPUs refault it: for some seconds. */
-const STORM_OPTIONS = { vcpus: '4', bytesPerVcpu: '16M', iterations: '10000' };
-const STORM_SECONDS = '3';
-const STORM_COMMAND = `tdpsim stress notifier-storm -v 4 -b 16M -i 10000 --duration ${STORM_SECONDS}`;
+const STORM_OPTIONS = { vcpus: '4', bytesPerVcpu: '16M', iterations: '20' };
+const STORM_COMMAND = 'tdpsim stress notifier-storm -v 4 -b 16M -i 20';
 /** Locks that are shown of each run; mmu_lock always is. */
 const LOCKS_SHOWN = 6;
 
@@ -86,7 +85,7 @@ async function dirtyLogRun(eagerPageSplit: 'Y' | 'N', surroundings: Surroundings
 }
 
 async function stormRun(surroundings: Surroundings): Promise<RunOutcome> {
-  const common = runSettings({ duration: STORM_SECONDS }, []);
+  const common = runSettings({}, []);
   const prepared = await notifierStorm.plan(parseOptions(notifierStorm.options, STORM_OPTIONS), common);
   return runWorkload({ workload: notifierStorm, prepared, common, surroundings });
 }
