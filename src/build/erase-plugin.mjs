@@ -165,7 +165,9 @@ export function erasePlugin({ root, flavour }) {
         const program = /** @type {Node} */ (/** @type {unknown} */ (this.parse(code, { lang: 'ts', preserveParens: true })));
         const name = path.relative(root, id);
         const erased =
-          flavour === 'inline' ? inlinePoints(code, name, program) : erase(code, name, program, { bugs: flavour === 'perturbed' });
+          flavour === 'inline'
+            ? inlinePoints(code, name, program)
+            : erase(code, name, program, { bugs: flavour === 'perturbed' });
         return erased && { code: erased.code, map: erased.map.toString() };
       },
     },
