@@ -259,12 +259,13 @@ class Run {
     if (nowNs() - now > LONG_HOOK_MS * 1e6) this.#watchdog.note();
   }
 
-  /** Whether anybody gets on. Who was told to stop, and is not even on the way, is stalled sooner. */
+  /** Whether anybody gets on. Those that were told to stop, and do nothing at all, are stalled sooner. */
   #look(elapsedMs: number): void {
     const { graceMs } = this.#options;
     const stalled = this.#watchdog.isStalled(elapsedMs);
     const sinceStopMs = this.#stoppedAtNs === null ? 0 : (nowNs() - this.#stoppedAtNs) / 1e6;
-    const ignored = sinceStopMs > graceMs && this.#watchdog.idleMs(elapsedMs) > graceMs;
+    const quietMs = this.#watchdog.quietMs(elapsedMs);
+    const ignored = sinceStopMs > graceMs && quietMs > graceMs;
     if (!stalled && !ignored) return;
     this.#end('stalled');
     if (ignored) this.#done();

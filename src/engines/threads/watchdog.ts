@@ -43,6 +43,9 @@ export class Watchdog {
   readonly #region: StatRegion;
   readonly #limitMs: number;
   readonly #useful: readonly number[];
+  readonly #all: readonly number[];
+  #moves = Number.NaN;
+  #movedAtMs = 0;
   #seen = Number.NaN;
   #seenAtMs = 0;
   #events = 0;
@@ -51,6 +54,7 @@ export class Watchdog {
   constructor(region: StatRegion, limitMs: number) {
     this.#region = region;
     this.#limitMs = limitMs;
+    this.#all = allCounters().map(({ index }) => index);
     this.#useful = allCounters().flatMap(({ name, index }) => (isFutile(name) ? [] : [index]));
   }
 
@@ -61,27 +65,35 @@ export class Watchdog {
 
   /** All useful work so far: grows while anybody gets on. */
   get progress(): number {
+    return this.#sum(this.#useful);
+  }
+
+  #sum(indices: readonly number[]): number {
     let sum = this.#events;
     for (let thread = 0; thread < this.#region.threads; thread++) {
       const counters = this.#region.offset(thread, 'counters');
-      for (const index of this.#useful) sum += this.#region.doubles[counters + index];
+      for (const index of indices) sum += this.#region.doubles[counters + index];
     }
     return sum;
   }
 
-  /** How long nobody has got on, as far as looks tell; `nowMs` is any clock. */
-  idleMs(nowMs: number): number {
+  /** How long no counter at all has moved, as far as looks tell: who walks a long range is slow, but not stuck. */
+  quietMs(nowMs: number): number {
+    const moves = this.#sum(this.#limitMs > 0 ? this.#all : this.#useful);
+    if (moves !== this.#moves) {
+      this.#moves = moves;
+      this.#movedAtMs = nowMs;
+    }
+    return nowMs - this.#movedAtMs;
+  }
+
+  /** Whether nobody has got on for the limit; `nowMs` is any clock. */
+  isStalled(nowMs: number): boolean {
     const { progress } = this;
     if (progress !== this.#seen) {
       this.#seen = progress;
       this.#seenAtMs = nowMs;
     }
-    return nowMs - this.#seenAtMs;
-  }
-
-  /** Whether nobody has got on for the limit. */
-  isStalled(nowMs: number): boolean {
-    const idle = this.idleMs(nowMs);
-    return this.#limitMs > 0 && idle >= this.#limitMs;
+    return this.#limitMs > 0 && nowMs - this.#seenAtMs >= this.#limitMs;
   }
 }
