@@ -58,7 +58,7 @@ export function conformRace(recording: Recording): RaceResult {
     const outcome = attempt(recording, plans);
     if (outcome.kind === 'end') return { ...done, mismatch: outcome.mismatch, attempts };
     const { phase, divergence } = outcome;
-    const progress = phase * 2 ** 32 + divergence.progress;
+    const progress = phase * 2 ** 32 + Math.min(divergence.progress, 2 ** 32 - 1);
     if (furthest === null || progress > furthest.progress) {
       furthest = { progress, mismatch: mismatchOf(recording, phase, divergence) };
     }
@@ -117,7 +117,8 @@ function frameFor(phase: number, progress: number, { own, earlier, others, recen
   for (const steps of shares(own.steps)) candidates.push({ key: own.key, early: { steps, from: 0 } });
   for (const from of recent) {
     for (const { key, steps } of others) {
-      for (const some of shares(steps)) candidates.push({ key, early: { steps: some, from } });
+      // Last, to its end: where somebody must be kicked, that is the last step.
+      for (const some of [...shares(steps), steps]) candidates.push({ key, early: { steps: some, from } });
     }
   }
   return { phase, progress, trouble: troubleOf(own.key, got), candidates, undo: null };
@@ -125,7 +126,7 @@ function frameFor(phase: number, progress: number, { own, earlier, others, recen
 
 /** Numbers of early steps to try in a gap of `steps`: nearly all of them first. */
 function shares(steps: number): readonly number[] {
-  const some = [steps - 1, steps - 2, steps - 3, Math.floor(steps / 2), Math.floor(steps / 4), 0];
+  const some = [steps - 1, steps - 2, Math.floor(steps / 2), 0];
   return [...new Set(some.filter((n) => n >= 0))];
 }
 

@@ -44,7 +44,7 @@ export interface Divergence {
   readonly index: number;
   readonly expected: string;
   readonly got: string;
-  /** Events of all threads that had been as recorded. */
+  /** Position of the first event that is missing. */
   readonly progress: number;
   /** The gap before the event that came: its last step made it. */
   readonly own: Gap;
@@ -102,7 +102,7 @@ interface ReplayThread {
 /** How far a gap is followed to measure it. */
 const PROBE_STEPS = 20_000;
 /** Positions that a divergence tells. */
-const RECENT = 6;
+const RECENT = 3;
 /** Earlier gaps with a share of the guest's in them that a divergence tells. */
 const EARLIER = 5;
 /** Changes of one entry that a divergence tells. */
@@ -228,9 +228,10 @@ export class PhaseReplay {
     throw new ReplayDiverged({ ...diverged, others: gaps });
   }
 
+  /** The position of the first event that is missing: what came before its turn does not count. */
   #progress(): number {
-    let progress = 0;
-    for (const { next } of this.#threads.values()) progress += next;
+    let progress = Number.MAX_SAFE_INTEGER;
+    for (const { awaited, next } of this.#threads.values()) progress = Math.min(progress, awaited[next]?.at ?? progress);
     return progress;
   }
 
