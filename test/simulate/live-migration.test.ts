@@ -13,7 +13,7 @@ function migrate(
   settings: Record<string, string> = {},
   sets: string[] = [],
 ): Promise<SimulationOutcome> {
-  const given = { vcpus: '2', bytesPerVcpu: '8M', settle: '5', ...options };
+  const given = { vcpus: '2', bytesPerVcpu: '4M', settle: '3', ...options };
   return simulate({
     workload: 'live-migration',
     options: parseOptions(liveMigration.options, given),
@@ -30,20 +30,27 @@ describe('live-migration', () => {
     const outcome = await migrate({ bandwidth: '1G', dirtyRate: '32M', downtime: '4' });
     expect(outcome.result.reason).toBe('');
     const { round, downtime, 'sent bytes': sent } = phases(outcome);
-    expect(sent[0]).toBe(16 * MIB);
-    // 16 MiB at 1 GiB/s.
-    expect(round[0] / 1e6).toBeGreaterThan(15.6);
-    expect(round[0] / 1e6).toBeLessThan(17);
-    expect(sum(sent)).toBeGreaterThan(16 * MIB);
-    expect(sum(sent)).toBeLessThan(24 * MIB);
-    expect(downtime[0]).toBeLessThan(4.5e6);
+    expect(sent[0]).toBe(8 * MIB);
+    // 8 MiB at 1 GiB/s.
+    expect(round[0] / 1e6).toBeGreaterThan(7.8);
+    expect(round[0] / 1e6).toBeLessThan(9);
+    expect(sum(sent)).toBeGreaterThan(8 * MIB);
+    expect(sum(sent)).toBeLessThan(14 * MIB);
+    expect(downtime[0]).toBeLessThan(5.5e6);
   });
 
   it('does not converge where the guest dirties faster than the link carries', async () => {
-    const outcome = await migrate({ bandwidth: '64M', dirtyRate: '256M', downtime: '1', rounds: '3', pattern: 'uniform' });
+    const outcome = await migrate({
+      bandwidth: '64M',
+      dirtyRate: '256M',
+      downtime: '1',
+      rounds: '3',
+      pattern: 'uniform',
+      bytesPerVcpu: '2M',
+    });
     const lines = liveMigration.lines({ plan: outcome.plan, phases: phases(outcome), complete: true, counter: () => 0 });
     expect(phases(outcome).round).toHaveLength(3);
-    expect(phases(outcome).downtime[0]).toBeGreaterThan(20e6);
+    expect(phases(outcome).downtime[0]).toBeGreaterThan(10e6);
     expect(lines).toContain('Did not converge in 3 rounds: the guest dirties faster than the link carries');
   });
 
@@ -52,7 +59,7 @@ describe('live-migration', () => {
       migrate({ bandwidth: '512M' }, { cpu: 'ept' }, ['pml=0', 'ad_bits=N']),
       migrate({ bandwidth: '512M' }, { cpu: 'ept' }),
     ]);
-    expect(protect.measurement.kvmStat.pf_fast).toBeGreaterThan(500);
+    expect(protect.measurement.kvmStat.pf_fast).toBeGreaterThan(100);
     expect(pml.measurement.kvmStat.pf_fast).toBe(0);
     const [slow, fast] = [protect, pml].map((outcome) => phases(outcome)['guest write pre-copy'][0]);
     expect(slow).toBeGreaterThan(fast);
@@ -61,7 +68,7 @@ describe('live-migration', () => {
   it('collapses to huge pages afterwards', async () => {
     const outcome = await migrate({ bandwidth: '1G' });
     expect(outcome.measurement.counters.splits_eager).toBeGreaterThan(0);
-    expect(outcome.measurement.kvmStat.pages_2m).toBe(8);
+    expect(outcome.measurement.kvmStat.pages_2m).toBe(4);
     expect(outcome.measurement.kvmStat.pages_4k).toBe(0);
   });
 });

@@ -293,13 +293,15 @@ export class Stepper implements PointTaker {
     return false;
   }
 
-  /** On a CPU with several tasks: works off what `task` owes, to the end of its time slice at most where it may lose the CPU. */
+  /** Works off what `task` owes; on a CPU with several tasks to the end of its time slice at most, where it may lose the CPU. */
   #work(task: number, time: number): number {
     const { tasks, cpus, accounts, stride, clock, preemptAnywhere } = this.#w;
     const cost = tasks.cost[task];
     const scheduling = SCHEDULING_COSTS[cost] !== 0;
+    const cpu = tasks.cpu[task];
     let amount = tasks.owed[task];
-    if (scheduling || preemptAnywhere) amount = Math.min(amount, cpus.sliceEnd[tasks.cpu[task]] - time);
+    // A task alone on its CPU has no time slices.
+    if ((scheduling || preemptAnywhere) && cpus.pinned[cpu] > 1) amount = Math.min(amount, cpus.sliceEnd[cpu] - time);
     tasks.owed[task] -= amount;
     accounts[task * stride + cost] += amount;
     if (scheduling) clock.honour(task, time, time + amount);

@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { ultramem416 } from '../../../src/engines/virtual/profiles/index.ts';
 import { Cost } from '../../../src/machine/cost.ts';
 import { InvariantError } from '../../../src/machine/invariant.ts';
-import { rmw, spend } from '../../../src/machine/point.ts';
+import { read, rmw, spend, wait, write } from '../../../src/machine/point.ts';
 import type { Probe } from '../../../src/machine/probe.ts';
 import { Thread } from '../../../src/machine/thread.ts';
-import { type Body, line, roundEngine, roundMachine } from './round-machine.ts';
+import { addAll, type Body, line, roundEngine, roundMachine } from './round-machine.ts';
 
 const busy = (us: number): Body =>
   function* (environment) {
@@ -213,4 +213,27 @@ describe('need_resched', () => {
       expect(seen.length).toBeLessThanOrEqual(expected);
     }
   });
+});
+
+test('a task alone on its CPU works off what it owes after its first time slice as before it', () => {
+  const engine = roundEngine();
+  const word = line(4);
+  addAll(engine, [
+    function* watcher({ memory }) {
+      for (let seen = 0; seen < 200; ) {
+        yield wait(word, seen);
+        seen = memory.load32(yield read(word));
+      }
+    },
+    // Each write is watched, so the work after it is not done ahead of the others.
+    function* writer({ memory }) {
+      for (let i = 1; i <= 200; i++) {
+        memory.store32(yield write(word), i);
+        yield spend(Cost.reschedule, 100);
+      }
+    },
+  ]);
+  expect(engine.run({ stepsMax: 100_000 }).status).toBe('done');
+  expect(engine.report(1).byCauseNs.reschedule).toBe(200 * 100 * 50);
+  expect(engine.report(1).endNs).toBeGreaterThan(10 * roundMachine.scheduler.sliceNs - 1);
 });
