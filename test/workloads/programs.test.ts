@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { own } from '../../src/machine/point.ts';
+import { runToEnd } from '../../src/machine/run.ts';
+import { VcpuMode } from '../../src/machine/tlb-shootdown.ts';
 import { MmuCounter } from '../../src/mmu/counters.ts';
+import { kvmFlushRemoteTlbs } from '../../src/mmu/flush.ts';
 import { VmStat, vmStat } from '../../src/mmu/vm-stat.ts';
 import { VmCounter } from '../../src/vm/vm-counters.ts';
 import { demandPaging } from '../../src/workloads/demand-paging.ts';
@@ -7,7 +11,7 @@ import { dirtyLog, dirtyLogLines } from '../../src/workloads/dirty-log.ts';
 import { memslotModification } from '../../src/workloads/memslot-modification.ts';
 import { notifierStorm } from '../../src/workloads/notifier-storm.ts';
 import { zapRoots } from '../../src/workloads/zap-roots.ts';
-import { run } from './coroutine-run.ts';
+import { prepare, run, runPrepared } from './coroutine-run.ts';
 
 const SMALL = { vcpus: '2', bytesPerVcpu: '64K' };
 const SMALL_PAGES = 32;
@@ -134,5 +138,19 @@ describe('disturbances', () => {
     expect(phases.unmap.length + phases.protect.length + phases.age.length).toBe(60);
     expect(counter(VmCounter.host_pages_dropped)).toBeGreaterThan(0);
     expect(violations()).toEqual([]);
+  });
+});
+
+describe('the end of a vCPU thread', () => {
+  it('takes the vCPU out of the guest, where a flush would wait for it for ever', async () => {
+    const prepared = await prepare(zapRoots, { vcpus: '2', bytesPerVcpu: '1M' });
+    const { plan } = prepared;
+    // In the middle of a pass: the programs are told to end as soon as the vCPUs have begun.
+    const stopper = { ...plan.threads[2], program: 'demand-paging-ioctl' };
+    const { vm } = runPrepared({ ...prepared, plan: { ...plan, threads: [...plan.threads.slice(0, 2), stopper] } });
+    for (const vcpu of [0, 1]) {
+      expect(vm.memory.load32(own(vm.kvm.requests.mode(vcpu)))).toBe(VcpuMode.outsideGuest);
+    }
+    runToEnd(vm.memory, kvmFlushRemoteTlbs(vm.kvm));
   });
 });

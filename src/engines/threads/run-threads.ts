@@ -223,7 +223,9 @@ class Run {
     const now = nowNs();
     if (this.#beganAtNs === null) {
       if (this.#ending === null && members.every(({ state }) => state === 'ready')) this.#begin();
-      else if (this.#ending === null && now - this.#createdAtNs > this.#options.startupMs * 1e6) this.#end('stalled');
+      else if (this.#ending === null && now - this.#createdAtNs > this.#options.startupMs * 1e6) {
+        this.#end('stalled', this.#options.startupMs);
+      }
       // Nobody is past the gate: there is nothing to wait for.
       else if (this.#ending !== null) this.#done();
       return;
@@ -267,7 +269,7 @@ class Run {
     const quietMs = this.#watchdog.quietMs(elapsedMs);
     const ignored = sinceStopMs > graceMs && quietMs > graceMs;
     if (!stalled && !ignored) return;
-    this.#end('stalled');
+    this.#end('stalled', stalled ? this.#options.watchdogMs : graceMs);
     if (ignored) this.#done();
   }
 
@@ -288,18 +290,13 @@ class Run {
     Atomics.store(this.#arena.words, this.#layout.control + ControlWord.stop, 1);
   }
 
-  #end(ending: Ending): void {
+  /** `quietMs`: how long nobody had got on, for a run that ends for that. */
+  #end(ending: Ending, quietMs = 0): void {
     if (this.#ending !== null) return;
     this.#ending = ending;
     this.#endingAtNs = nowNs();
-    if (ending === 'stalled') this.#stall = describeStall(this.#stallContext(), this.#stalledMs());
+    if (ending === 'stalled') this.#stall = describeStall(this.#stallContext(), quietMs);
     this.#stop();
-  }
-
-  #stalledMs(): number {
-    const { watchdogMs, graceMs, startupMs } = this.#options;
-    if (this.#beganAtNs === null) return startupMs;
-    return this.#stoppedAtNs === null ? watchdogMs : graceMs;
   }
 
   #stallContext() {

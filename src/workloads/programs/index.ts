@@ -7,6 +7,7 @@ import { wakeWorkers } from '../../machine/workqueue.ts';
 import { Random } from '../../vm/random.ts';
 import { Vcpu } from '../../vm/vcpu.ts';
 import { VcpuArea } from '../../vm/vcpu-layout.ts';
+import { vcpuLeaveGuest } from '../../vm/vcpu-run.ts';
 import type { Program } from '../workload.ts';
 import { Control } from './control.ts';
 import { demandPagingIoctl, demandPagingVcpu } from './demand-paging.ts';
@@ -56,6 +57,8 @@ export function* runProgram(context: EngineContext): Task<void> {
     index: thread.index,
     phase: (name, ns) => context.phase(name, ns),
   });
+  // A signal that ends KVM_RUN takes the vCPU out of the guest: who flushes TLBs waits for all that are inside.
+  if (vcpu?.inGuest) yield* vcpuLeaveGuest(vcpu);
   // The worker sleeps on its queue, and would not see that the run comes to an end.
   if (!thread.daemon && vm.config.zapWorker === true) yield* wakeWorkers(vm.kvm.zapQueue, vm.thread);
 }
