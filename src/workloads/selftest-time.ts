@@ -6,3 +6,8 @@ export function seconds(ns: number): string {
 }
 
 export const sumOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
+
+/** A row of times as the selftests sum it up: `Zapping all roots 3 times took 0.006000000s. (Avg 0.002000000s)`. */
+export function tookLine(what: string, times: readonly number[]): string {
+  return `${what} took ${seconds(sumOf(times))}s. (Avg ${seconds(sumOf(times) / times.length)}s)`;
+}
