@@ -1,4 +1,4 @@
-// inline
+// resumable
 /**
  * How fast whole workloads are simulated: demand faults a second of real time by number of vCPUs, and memory by guest size.
  */

@@ -1,3 +1,3 @@
-// inline
+// resumable
 /** A thread that simulates. */
 export { serveSimulation as default } from '../src/simulate/worker.ts';

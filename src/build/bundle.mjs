@@ -10,7 +10,7 @@
  *   dist/bench/NAME.js        bench/NAME.ts, coroutines kept
  *
  * The first line of a worker or a benchmark may choose otherwise: `// coroutines` keeps them, `// erased` erases them, and
- * `// inline` keeps them, but asks the engine at each point whether they must be suspended.
+ * `// resumable` makes plain functions of them that can be suspended.
  * Entries that do not exist are left out.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -57,11 +57,11 @@ function jobs() {
     job('coroutines', '', Object.fromEntries(named)),
     job('direct', 'workers', workers.erased),
     job('coroutines', 'workers', workers.coroutines),
-    job('inline', 'workers', workers.inline),
+    job('resumable', 'workers', workers.resumable),
     job('perturbed', 'workers-perturbed', perturbed),
     job('coroutines', 'bench', bench.coroutines),
     job('direct', 'bench', bench.erased),
-    job('inline', 'bench', bench.inline),
+    job('resumable', 'bench', bench.resumable),
   ].filter(({ entries }) => Object.keys(entries).length > 0);
 }
 
@@ -72,12 +72,14 @@ function jobs() {
  * @param {'coroutines' | 'erased'} standard what holds for an entry that asks for nothing
  */
 function entriesOf(folder, standard) {
-  /** @type {Record<'coroutines' | 'erased' | 'inline', Record<string, string>>} */
-  const entries = { coroutines: {}, erased: {}, inline: {} };
+  /** @type {Record<'coroutines' | 'erased' | 'resumable', Record<string, string>>} */
+  const entries = { coroutines: {}, erased: {}, resumable: {} };
   const full = path.join(ROOT, folder);
   for (const name of existsSync(full) ? readdirSync(full).sort() : []) {
     if (!name.endsWith('.ts') || name.endsWith('.d.ts')) continue;
-    const asked = /^\/\/ (coroutines|erased|inline)$/m.exec(readFileSync(path.join(full, name), 'utf8').split('\n', 1)[0])?.[1];
+    const asked = /^\/\/ (coroutines|erased|resumable)$/m.exec(
+      readFileSync(path.join(full, name), 'utf8').split('\n', 1)[0],
+    )?.[1];
     const form = /** @type {keyof typeof entries | undefined} */ (asked) ?? standard;
     entries[form][path.basename(name, '.ts')] = path.join(folder, name);
   }

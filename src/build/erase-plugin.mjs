@@ -10,7 +10,10 @@
  */
 import path from 'node:path';
 import MagicString from 'magic-string';
-import { parseSync } from 'rolldown/utils';
+import { makeResumable } from './resumable/module.mjs';
+import { childrenOf, EraseError, findStar, isMethod, parse } from './syntax.mjs';
+
+export { EraseError } from './syntax.mjs';
 
 /** Folders, relative to the package root, whose modules are written as coroutines and can be erased. */
 export const SINGLE_SOURCE_ROOTS = ['src/machine/', 'src/mmu/', 'src/shadow/', 'src/vm/', 'src/workloads/programs/'];
@@ -19,8 +22,11 @@ export const SINGLE_SOURCE_ROOTS = ['src/machine/', 'src/mmu/', 'src/shadow/', '
 export const FLAVOURS = {
   direct: 'src/machine/point.direct.ts',
   perturbed: 'src/machine/point.perturbed.ts',
-  inline: 'src/machine/point.inline.ts',
+  resumable: 'src/machine/point.resumable.ts',
 };
+
+/** Where tasks are run to their end without an engine: where coroutines are plain functions, a call has done that. */
+const RUN = { from: 'src/machine/run.ts', to: 'src/machine/run.resumable.ts' };
 
 /** The module that describes scheduling points. */
 export const POINTS = 'src/machine/point.ts';
@@ -32,23 +38,9 @@ const BUG_SWITCHES = 'bugs';
 const POINT_WITHOUT_EFFECT = 'spend';
 
 /**
- * @typedef {{ type: string, start: number, end: number, [key: string]: any }} Node
+ * @typedef {import('./syntax.mjs').Node} Node
  * @typedef {{ code: string, map: import('magic-string').SourceMap }} Erased
  */
-
-/** A construct that cannot be erased. The message names file and line. */
-export class EraseError extends Error {
-  /**
-   * @param {string} file
-   * @param {string} code
-   * @param {number} offset
-   * @param {string} what
-   */
-  constructor(file, code, offset, what) {
-    super(`${file}:${code.slice(0, offset).split('\n').length}: ${what}`);
-    this.name = 'EraseError';
-  }
-}
 
 /**
  * Erases the coroutines of one module.
@@ -106,35 +98,6 @@ export function erase(code, file, program = parse(code, file), { bugs = true } =
   return { code: out.toString(), map: out.generateMap({ source: file, includeContent: true, hires: 'boundary' }) };
 }
 
-/** The variable that holds a point's answer. */
-const ANSWER = '$answer';
-
-/**
- * Lets the coroutines of one module ask at each point whether they must be suspended: `yield POINT` becomes
- * `(($answer = POINT) < 0 ? yield $answer : $answer)`. Delegation stays as it is.
- *
- * @param {string} code TypeScript source
- * @param {string} file its name, for messages and the source map
- * @param {Node} [program] its syntax tree; parsed here if absent
- * @returns {Erased | null} null if there is no point
- */
-export function inlinePoints(code, file, program = parse(code, file)) {
-  const out = new MagicString(code, { filename: file });
-  /** @type {(node: Node) => void} */
-  const visit = (node) => {
-    if (node.type === 'YieldExpression' && !node.delegate) {
-      if (!node.argument) throw new EraseError(file, code, node.start, '`yield` without an argument announces nothing');
-      out.overwrite(node.start, node.argument.start, `((${ANSWER} = `);
-      out.appendLeft(node.argument.end, `) < 0 ? yield ${ANSWER} : ${ANSWER})`);
-    }
-    for (const child of childrenOf(node)) visit(child);
-  };
-  visit(program);
-  if (!out.hasChanged()) return null;
-  out.append(`\nlet ${ANSWER} = 0;\n`);
-  return { code: out.toString(), map: out.generateMap({ source: file, includeContent: true, hires: 'boundary' }) };
-}
-
 /**
  * The rolldown plugin.
  *
@@ -143,18 +106,19 @@ export function inlinePoints(code, file, program = parse(code, file)) {
  */
 export function erasePlugin({ root, flavour }) {
   const points = path.join(root, POINTS);
-  const replacements = new Set(Object.values(FLAVOURS).map((file) => path.join(root, file)));
+  const replacements = new Set([...Object.values(FLAVOURS), RUN.to].map((file) => path.join(root, file)));
   const replacement = path.join(root, FLAVOURS[flavour]);
   const roots = SINGLE_SOURCE_ROOTS.map((folder) => path.join(root, folder));
 
   return {
     name: 'erase-coroutines',
     resolveId: {
-      filter: { id: /(?:^|\/)point(?:\.direct|\.perturbed|\.inline)?\.ts$/ },
+      filter: { id: /(?:^|\/)(?:run|point(?:\.direct|\.perturbed|\.resumable)?)\.ts$/ },
       async handler(id, importer) {
         // The replacements share types and constants with what they replace: they see it as it is.
         if (!importer || replacements.has(importer)) return null;
         const target = path.resolve(path.dirname(importer), id);
+        if (target === path.join(root, RUN.from)) return flavour === 'resumable' ? path.join(root, RUN.to) : null;
         return target === points || replacements.has(target) ? replacement : null;
       },
     },
@@ -164,37 +128,15 @@ export function erasePlugin({ root, flavour }) {
         if (!roots.some((folder) => id.startsWith(folder))) return null;
         const program = /** @type {Node} */ (/** @type {unknown} */ (this.parse(code, { lang: 'ts', preserveParens: true })));
         const name = path.relative(root, id);
+        const runtime = path.relative(path.dirname(id), points);
         const erased =
-          flavour === 'inline'
-            ? inlinePoints(code, name, program)
+          flavour === 'resumable'
+            ? makeResumable(code, name, runtime.startsWith('.') ? runtime : `./${runtime}`, program)
             : erase(code, name, program, { bugs: flavour === 'perturbed' });
         return erased && { code: erased.code, map: erased.map.toString() };
       },
     },
   };
-}
-
-/** @type {(code: string, file: string) => Node} */
-function parse(code, file) {
-  const { program, errors } = parseSync(file, code, { lang: 'ts', preserveParens: true });
-  if (errors.length > 0) throw new EraseError(file, code, errors[0].labels[0]?.start ?? 0, errors[0].message);
-  return /** @type {Node} */ (/** @type {unknown} */ (program));
-}
-
-/** @type {(node: Node) => Node[]} */
-function childrenOf(node) {
-  const children = [];
-  for (const key in node) {
-    const value = node[key];
-    if (Array.isArray(value)) children.push(...value.filter((item) => typeof item?.type === 'string'));
-    else if (typeof value?.type === 'string') children.push(value);
-  }
-  return children;
-}
-
-/** Whether `fn` is the function of the method `parent`, whose star stands before its name. @type {(parent: Node, fn: Node) => boolean} */
-function isMethod(parent, fn) {
-  return parent.value === fn && (parent.type === 'MethodDefinition' || (parent.type === 'Property' && parent.method));
 }
 
 /** A function expression may leave its type to its context. @type {(fn: Node) => boolean} */
@@ -219,14 +161,4 @@ function isBugSwitch(node) {
 /** @type {(node: Node) => boolean} */
 function holdsStatements(node) {
   return ['BlockStatement', 'FunctionBody', 'Program', 'SwitchCase', 'StaticBlock'].includes(node.type);
-}
-
-/** The first `*` from `offset` on that stands outside a comment. @type {(code: string, offset: number) => number} */
-function findStar(code, offset) {
-  for (let at = offset; at < code.length; at++) {
-    if (code.startsWith('//', at)) at = code.indexOf('\n', at);
-    else if (code.startsWith('/*', at)) at = code.indexOf('*/', at) + 1;
-    else if (code[at] === '*') return at;
-  }
-  throw new Error('a generator without a star');
 }

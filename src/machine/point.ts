@@ -49,7 +49,7 @@ export const StepKind = {
 
 export type StepKind = (typeof StepKind)[keyof typeof StepKind];
 
-/** An engine that may grant a step before its coroutine is suspended: see `point.inline.ts`. */
+/** An engine that may grant a step before its coroutine is suspended: see `point.resumable.ts`. */
 export interface PointTaker {
   /** The address where the access is granted at once, or `-1 - step`. */
   take(a: Address, kind: StepKind): Step;
@@ -57,10 +57,44 @@ export interface PointTaker {
   spend(): Step;
 }
 
-/**
- * Offers to grant steps before coroutines are suspended. Returns whether the points of this build ask: these do not.
- */
-export const bindTaker = (_taker: PointTaker | null): boolean => false;
+/** Offers to grant steps before coroutines are suspended: these points do not ask. */
+export const bindTaker = (_taker: PointTaker | null): void => {};
+
+/** What {@link Runner.resume} returns at the end of a task. */
+export const ENDED: Step = -Number.MAX_SAFE_INTEGER;
+
+/** A task as an engine runs it, whatever the build has made of coroutines. */
+export interface Runner {
+  /** What the task returned, once it has ended. */
+  readonly result: unknown;
+  /**
+   * Begins the task, or goes on with it after the step announced last, whose address is `granted`. Returns the next step, or
+   * `-1 - step` for one that the {@link PointTaker} did not grant, or {@link ENDED}.
+   */
+  resume(granted: Granted): Step;
+}
+
+class GeneratorRunner implements Runner {
+  result: unknown = undefined;
+  readonly #begin: () => Task<unknown>;
+  #task: Task<unknown> | null = null;
+
+  constructor(begin: () => Task<unknown>) {
+    this.#begin = begin;
+  }
+
+  resume(granted: Granted): Step {
+    const turn = (this.#task ??= this.#begin()).next(granted);
+    if (turn.done !== true) return turn.value;
+    this.result = turn.value;
+    return ENDED;
+  }
+}
+
+export const generatorRunner = (begin: () => Task<unknown>): Runner => new GeneratorRunner(begin);
+
+/** The task that `begin` makes, as engines run it. It begins at the first `resume`. */
+export const runnerOf = generatorRunner;
 
 /** The operands of the step announced last that do not fit into its number. */
 export const operands = { expected: 0, count: 0, cost: 0 };

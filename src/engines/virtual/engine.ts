@@ -7,7 +7,7 @@
  * const end = engine.run();
  */
 import { setImmediate } from 'node:timers/promises';
-import type { Granted, Step, Task } from '../../machine/point.ts';
+import { runnerOf, type Task } from '../../machine/point.ts';
 import type { ThreadEnvironment } from '../../machine/thread.ts';
 import { Cause } from './causes.ts';
 import { CpuQueues } from './cpu-queues.ts';
@@ -45,7 +45,7 @@ export interface VirtualTask {
   readonly name: string;
   /** The CPU that the task is pinned to; several tasks may share one. See {@link Topology.pin}. */
   readonly cpu: number;
-  /** Makes the coroutine. */
+  /** Makes the coroutine, when the task begins. */
   readonly body: (environment: ThreadEnvironment) => Task<unknown>;
   /** When the task begins, in virtual nanoseconds: now at the earliest, and now unless told. */
   readonly startNs?: number;
@@ -183,7 +183,7 @@ export class VirtualEngine {
       task.counters ?? new Float64Array(COUNTERS),
       task.probe ?? null,
     );
-    tasks.coroutines[id] = task.body(environment) as Generator<Step, unknown, Granted>;
+    tasks.coroutines[id] = runnerOf(() => task.body(environment));
     this.#dispatcher.start(id);
     return id;
   }

@@ -7,10 +7,19 @@
  *
  * Some steps need no order: work that touches nothing shared (`spend`), loads that hit, and stores to lines that no two CPUs have
  * ever wanted. A task alone on its CPU takes such steps ahead of the others, up to {@link AHEAD_PS} and not past a write that
- * somebody waits for. Where the build's points ask (`point.inline.ts`), the coroutine is not even suspended for them; the order
+ * somebody waits for. Where the build's points ask (`point.resumable.ts`), the coroutine is not even suspended for them; the order
  * of all steps, and so every result, is the same either way.
  */
-import { type Address, bindTaker, type Granted, operands, type PointTaker, type Step, StepKind } from '../../machine/point.ts';
+import {
+  type Address,
+  bindTaker,
+  ENDED,
+  type Granted,
+  operands,
+  type PointTaker,
+  type Step,
+  StepKind,
+} from '../../machine/point.ts';
 import { Cause } from './causes.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { AHEAD_PS, TIME_MAX_PS } from './price-list.ts';
@@ -43,8 +52,14 @@ export class Stepper implements PointTaker {
   #row = 0;
   #time = 0;
   #granted = 0;
+  #rank = 0;
+  /** Whether it may take steps without being suspended as long as it is due: it has its CPU for itself, and nobody waits for its last. */
+  #goesOn = false;
   /** Steps that it may still take ahead. */
   #ahead = 0;
+  /** The turn ends before a step that begins later than this, or once so many steps were granted in it. */
+  #until = 0;
+  #budget = 0;
 
   constructor(works: Works, dispatcher: Dispatcher, waiters: Waiters) {
     this.#w = works;
@@ -62,7 +77,9 @@ export class Stepper implements PointTaker {
   }
 
   take(a: Address, kind: StepKind): Step {
-    return this.#ahead > 0 && this.#takeAhead(a >> 4, kind) ? a : -1 - (a * 16 + kind);
+    const line = a >> 4;
+    if (this.#ahead > 0 && this.#takeAhead(line, kind)) return a;
+    return this.#takeInOrder(line, kind) ? a : -1 - (a * 16 + kind);
   }
 
   spend(): Step {
@@ -103,6 +120,9 @@ export class Stepper implements PointTaker {
     this.#task = task;
     this.#cpu = cpu;
     this.#row = row;
+    this.#rank = rank;
+    this.#until = until;
+    this.#budget = budget;
     this.#lookAhead();
     for (;;) {
       if (!alone && !this.#keepsCpu(task, step, time)) return granted;
@@ -113,31 +133,12 @@ export class Stepper implements PointTaker {
         const line = address >> 4;
         switch (step & 15) {
           case StepKind.Read:
-            time = directory.read(cpu, line, time, row);
-            break;
+          case StepKind.Write:
           case StepKind.Rmw:
-          case StepKind.Count: {
-            const drained = tasks.drained[task];
-            if (drained > time) {
-              accounts[row + Cause.lineTransfer] += drained - time;
-              time = drained;
-            }
-            time = directory.update(cpu, line, time, row);
-            if (directory.spinners(line) !== 0) written = line;
+          case StepKind.Count:
+            time = this.#access(line, step & 15, time);
+            if ((step & 15) !== StepKind.Read && directory.spinners(line) !== 0) written = line;
             break;
-          }
-          case StepKind.Write: {
-            const visible = directory.store(cpu, line, time, tasks.drained[task]);
-            tasks.drained[task] = visible;
-            time += prices.store;
-            accounts[row + Cause.access] += prices.store;
-            if (visible - prices.storeBuffer > time) {
-              accounts[row + Cause.lineQueue] += visible - prices.storeBuffer - time;
-              time = visible - prices.storeBuffer;
-            }
-            if (directory.spinners(line) !== 0) written = line;
-            break;
-          }
           case StepKind.Fence: {
             const start = tasks.drained[task] > time ? tasks.drained[task] : time;
             accounts[row + Cause.fence] += start - time + prices.fence;
@@ -167,32 +168,32 @@ export class Stepper implements PointTaker {
         tasks.time[task] = time;
         this.#time = time;
         this.#granted = granted + 1;
-        this.#ahead = alone && written < 0 ? AHEAD_MAX : 0;
-        let result = coroutine.next(address as Granted);
+        this.#goesOn = alone && written < 0;
+        this.#ahead = this.#goesOn ? AHEAD_MAX : 0;
+        let next = coroutine.resume(address as Granted);
         if (written >= 0) {
           this.#waiters.lineWritten(written, directory.busyUntil(written));
           this.#lookAhead();
         }
-        while (result.done !== true && this.#ahead > 0) {
-          const next = result.value;
-          if (next < 0) break; // the points have asked already
+        // Points that do not ask, as those of generators: they are asked here.
+        while (next >= 0 && this.#ahead > 0) {
           if (next === StepKind.Spend) {
             this.#spendAhead();
-            result = coroutine.next(0 as Granted);
+            next = coroutine.resume(0 as Granted);
           } else {
             const a = next <= 0x7fffffff ? next >> 4 : Math.floor(next / 16);
             if (!this.#takeAhead(a >> 4, next & 15)) break;
-            result = coroutine.next(a as Granted);
+            next = coroutine.resume(a as Granted);
           }
         }
         time = this.#time;
         granted = this.#granted;
-        if (result.done === true) {
-          tasks.values[task] = result.value;
+        if (next === ENDED) {
+          tasks.values[task] = coroutine.result;
           this.#dispatcher.finish(task, time);
           return granted;
         }
-        step = result.value < 0 ? -1 - result.value : result.value;
+        step = next < 0 ? -1 - next : next;
         if (step > 0 && (step & 15) >= StepKind.Wait) {
           tasks.expected[task] = operands.expected;
           tasks.amount[task] = operands.count;
@@ -210,6 +211,48 @@ export class Stepper implements PointTaker {
         return granted;
       }
     }
+  }
+
+  /** Whether the running task is still the one whose turn it is. */
+  #isDue(): boolean {
+    const time = this.#time;
+    if (!this.#goesOn) return false;
+    if (time > this.#limit || (time === this.#limit && this.#rank > this.#limitRank)) return false;
+    return time <= this.#until && this.#granted < this.#budget;
+  }
+
+  /** Takes the access of `kind` to `line` in its order, where the task's turn is not over and nobody waits for the line. */
+  #takeInOrder(line: number, kind: number): boolean {
+    if (!this.#isDue()) return false;
+    if (kind !== StepKind.Read && this.#w.directory.spinners(line) !== 0) return false;
+    this.#time = this.#w.tasks.time[this.#task] = this.#access(line, kind, this.#time);
+    this.#granted++;
+    this.#ahead = AHEAD_MAX;
+    return true;
+  }
+
+  /** The running task accesses `line` at `time`; returns when it goes on. */
+  #access(line: number, kind: number, time: number): number {
+    const { directory, tasks, accounts, prices } = this.#w;
+    const row = this.#row;
+    if (kind === StepKind.Read) return directory.read(this.#cpu, line, time, row);
+    const drained = tasks.drained[this.#task];
+    if (kind !== StepKind.Write) {
+      let start = time;
+      if (drained > time) {
+        accounts[row + Cause.lineTransfer] += drained - time;
+        start = drained;
+      }
+      return directory.update(this.#cpu, line, start, row);
+    }
+    const visible = directory.store(this.#cpu, line, time, drained);
+    tasks.drained[this.#task] = visible;
+    const handed = time + prices.store;
+    accounts[row + Cause.access] += prices.store;
+    const stalled = visible - prices.storeBuffer;
+    if (stalled <= handed) return handed;
+    accounts[row + Cause.lineQueue] += stalled - handed;
+    return stalled;
   }
 
   /** Takes the access of `kind` to `line` at once, where nobody can tell. */

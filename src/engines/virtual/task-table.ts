@@ -1,7 +1,7 @@
 /**
  * The tasks of a run: their state as flat arrays, so that a step touches numbers only.
  */
-import type { Granted, Step } from '../../machine/point.ts';
+import type { Runner } from '../../machine/point.ts';
 
 /** What a task does now. */
 export const TaskState = {
@@ -31,7 +31,7 @@ export class TaskTable {
   readonly capacity: number;
   count = 0;
   readonly names: string[] = [];
-  readonly coroutines: Generator<Step, unknown, Granted>[] = [];
+  readonly coroutines: Runner[] = [];
   readonly values: unknown[] = [];
   readonly daemon: boolean[] = [];
   readonly cpu: Int32Array;

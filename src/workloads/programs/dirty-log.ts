@@ -38,17 +38,16 @@ export function* dirtyLogIoctl(context: ProgramContext): Task<void> {
   const sent = vm.config.trackContents ? new SentPages(control, vm) : null;
   const manual = vm.kvm.params.manualProtect;
   yield* createSlots(vm, options);
-  let parts = 0;
-  let began = thread.now();
+  const progress = { parts: 0, began: thread.now() };
   function* round(): Task<boolean> {
     yield* control.beginRound();
-    parts += vcpus;
-    return yield* control.awaitRounds(parts);
+    progress.parts += vcpus;
+    return yield* control.awaitRounds(progress.parts);
   }
   const ended = (phase: string): void => {
     const now = thread.now();
-    context.phase(phase, now - began);
-    began = now;
+    context.phase(phase, now - progress.began);
+    progress.began = now;
   };
 
   if (!(yield* round())) return;
@@ -70,14 +69,14 @@ export function* dirtyLogIoctl(context: ProgramContext): Task<void> {
   }
 
   for (let iteration = 1; iteration <= (options.iterations as number); iteration++) {
-    began = thread.now();
+    progress.began = thread.now();
     if (options.live === true) {
       yield* control.setFlag(true);
       yield* control.beginRound();
-      parts += vcpus;
+      progress.parts += vcpus;
       yield* harvest('get', 'clear');
       yield* control.setFlag(false);
-      if (!(yield* control.awaitRounds(parts))) return;
+      if (!(yield* control.awaitRounds(progress.parts))) return;
       ended('settle');
       yield* harvest('get at rest', 'clear at rest');
     } else {
@@ -93,12 +92,12 @@ export function* dirtyLogIoctl(context: ProgramContext): Task<void> {
   if (options.runWhileDisabling === true) {
     yield* control.setFlag(true);
     yield* control.beginRound();
-    parts += vcpus;
+    progress.parts += vcpus;
   }
-  began = thread.now();
+  progress.began = thread.now();
   for (const slot of slots) yield* setRegion(vm, slot);
   ended('disable');
   yield* control.setFlag(false);
-  if (!(yield* control.awaitRounds(parts))) return;
+  if (!(yield* control.awaitRounds(progress.parts))) return;
   yield* control.stop();
 }

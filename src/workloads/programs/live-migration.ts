@@ -101,7 +101,7 @@ export function* migrationIoctl(context: ProgramContext): Task<void> {
   const sent = vm.config.trackContents ? new SentPages(control, vm) : null;
   const phaseWord = control.data(migrationBase(options) + MigrationWord.phase);
   const [slot] = testSlots(options);
-  let parts = 0;
+  const progress = { parts: 0 };
 
   function* phase(number: number): Task<void> {
     vm.memory.store32(yield write(phaseWord), number);
@@ -109,11 +109,11 @@ export function* migrationIoctl(context: ProgramContext): Task<void> {
   function* startGuest(): Task<void> {
     yield* control.setFlag(false);
     yield* control.beginRound();
-    parts += vcpus;
+    progress.parts += vcpus;
   }
   function* stopGuest(): Task<boolean> {
     yield* control.setFlag(true);
-    return yield* control.awaitRounds(parts);
+    return yield* control.awaitRounds(progress.parts);
   }
   /** Pages take their time on the link, but no longer than the VMM takes to read them. */
   function* send(pages: number, began: number): Task<void> {
@@ -125,7 +125,7 @@ export function* migrationIoctl(context: ProgramContext): Task<void> {
 
   yield* createSlots(vm, options);
   yield* startGuest();
-  if (!(yield* control.awaitRounds(parts))) return;
+  if (!(yield* control.awaitRounds(progress.parts))) return;
   yield* startGuest();
   yield* pauseUntil(thread, control, thread.now() + settleNs);
 
