@@ -49,6 +49,15 @@ export interface EngineContext {
   phase(name: string, ns: number): void;
   /** Says which vCPU the thread runs, for who looks at the state after its end. */
   runsVcpu?(mmu: VcpuMmu): void;
+  /** The next number of a sequence that all threads of the run share: what is numbered by it has one order. */
+  nextNumber?(): number;
+  /** Sends plain data to the process that runs the threads: see {@link EngineHooks.report}. */
+  report?(report: unknown): void;
+  /**
+   * Lets that process look at the state at once, where it can: else programs wait at a checkpoint of the control block. Returns
+   * whether the run shall go on.
+   */
+  examine?(): boolean;
 }
 
 /** Runs the program of a thread to its end. */
@@ -71,6 +80,10 @@ export interface EngineHooks {
   setUp?(vm: Vm, control: Address): Task<void>;
   /** Called every few milliseconds while the threads run; `history` tells the last changes of an SPTE. */
   tick?(vm: Vm, control: Address, history: SpteHistory): Task<void>;
+  /** Called with what a thread reports: before any `tick` that comes after it. */
+  report?(threadId: number, report: unknown): void;
+  /** Called before any thread runs, with the counters of each. */
+  counters?(counters: readonly Float64Array[]): void;
 }
 
 /** Where the VM and the control block of a plan lie: every thread computes the same. */

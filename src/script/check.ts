@@ -7,6 +7,8 @@ import { ScriptError } from './script-error.ts';
 import type { Operation, Values } from './vocabulary.ts';
 
 export const PAGE_BYTES = 4096;
+/** Name of the memory that holds the guest's code. */
+export const CODE_MEMORY = 'code';
 /** Above this the simulator has no room for vCPUs of a script. */
 const VCPUS_MAX = 1024;
 /** Entries of a table: what hardware has is the most. */
@@ -114,6 +116,7 @@ class Checker {
 
   #checkMem({ mem, type, size }: Values<'mem'>, line: number): void {
     if (this.#memory.has(mem)) this.#fail(line, `memory '${mem}' is there already`);
+    if (mem === CODE_MEMORY) this.#fail(line, `memory '${mem}' is that of the guest's code`, ['any other name']);
     const unit = PAGE_BYTES * (this.#vm?.entries ?? 1) ** (HUGE_LEVEL[type] ?? 0);
     if (size % unit !== 0) this.#fail(line, `mem ${mem}: ${size} bytes are no whole pages`, [`multiples of ${unit}`]);
     this.#memory.set(mem, size);

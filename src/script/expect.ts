@@ -5,13 +5,12 @@ import { own } from '../machine/point.ts';
 import { hex64 } from '../machine/word64.ts';
 import { roleLevel } from '../mmu/mmu-page.ts';
 import { isShadowPresentLeaf, isTableLo, type Spte, tablePageLo } from '../mmu/spte.ts';
-import type { ScriptMachine } from './machine.ts';
+import type { Vm } from '../vm/vm.ts';
 import type { StatReader } from './record/counters.ts';
 import { hex, isSpteEvent, type PhaseEvent } from './record/event.ts';
 import { changeKinds } from './record/kinds.ts';
 import { spteBits } from './record/spte-run.ts';
 import { validRoot } from './record/state-dump.ts';
-import { IOCTL_THREAD } from './script.ts';
 import type { Values } from './vocabulary.ts';
 
 /** What happened so far in the phase. */
@@ -24,33 +23,33 @@ export interface ExpectationContext {
 
 type Expectation = Values<'expect'>;
 
-/** Checks one expectation. Returns null where it holds. */
-export function checkExpectation(machine: ScriptMachine, expect: Expectation, context: ExpectationContext): string | null {
+/** Checks one expectation of the VM that `vm` is a handle on, while nobody else runs. Returns null where it holds. */
+export function checkExpectation(vm: Vm, expect: Expectation, context: ExpectationContext): string | null {
   switch (expect.what) {
     case 'mapped':
-      return checkMapped(machine, expect);
+      return checkMapped(vm, expect);
     case 'unmapped': {
-      const leaf = findLeaf(machine, expect);
+      const leaf = findLeaf(vm, expect);
       return leaf === null ? null : `${where(expect)} is mapped: ${hex64(leaf.spte)} at level ${leaf.level}`;
     }
     case 'counter':
       return checkCounter(expect, context);
     case 'dirty':
-      return checkDirty(machine, expect);
+      return checkDirty(vm, expect);
     case 'result': {
       const { result = '' } = context;
       const wanted = expect.is ?? 'ok';
       return result === wanted || result.split(' ').includes(wanted) ? null : `the last result is '${result}', not '${wanted}'`;
     }
     case 'changes':
-      return checkChanges(machine, expect, context);
+      return checkChanges(vm, expect, context);
   }
 }
 
 const where = ({ gfn }: Expectation): string => (gfn === undefined ? 'gfn (none given)' : `gfn ${hex(gfn)}`);
 
-function findLeaf(machine: ScriptMachine, { gfn = 0, as }: Expectation): { readonly spte: Spte; readonly level: number } | null {
-  const { kvm } = machine.thread(IOCTL_THREAD).vm;
+function findLeaf(vm: Vm, { gfn = 0, as }: Expectation): { readonly spte: Spte; readonly level: number } | null {
+  const { kvm } = vm;
   const { geometry, memory, pages } = kvm;
   let page = validRoot(kvm, as);
   if (page === 0) return null;
@@ -64,8 +63,8 @@ function findLeaf(machine: ScriptMachine, { gfn = 0, as }: Expectation): { reado
   return null;
 }
 
-function checkMapped(machine: ScriptMachine, expect: Expectation): string | null {
-  const leaf = findLeaf(machine, expect);
+function checkMapped(vm: Vm, expect: Expectation): string | null {
+  const leaf = findLeaf(vm, expect);
   if (leaf === null) return `${where(expect)} is not mapped`;
   if (expect.level !== undefined && leaf.level !== expect.level) {
     return `${where(expect)} is mapped at level ${leaf.level}, not ${expect.level}`;
@@ -89,8 +88,7 @@ function checkCounter({ name = '', delta, total }: Expectation, { stats }: Expec
 }
 
 /** Counts the pages that are dirty in a slot's log, or looks at one. The log stays as it is. */
-function checkDirty(machine: ScriptMachine, { slot = 0, as, n, gfn }: Expectation): string | null {
-  const { vm } = machine.thread(IOCTL_THREAD);
+function checkDirty(vm: Vm, { slot = 0, as, n, gfn }: Expectation): string | null {
   const sets = vm.slots.sets[as];
   const found = sets.decode(vm.memory.load32(own(sets.active))).find(({ id }) => id === slot);
   if (found === undefined || found.dirtyBitmap === 0) return `slot ${slot} has no dirty log`;
@@ -105,8 +103,8 @@ function checkDirty(machine: ScriptMachine, { slot = 0, as, n, gfn }: Expectatio
   return n === undefined || count === n ? null : `${count} pages are dirty in the log of slot ${slot}, not ${n}`;
 }
 
-function checkChanges(machine: ScriptMachine, { kind, n = 0 }: Expectation, { events }: ExpectationContext): string | null {
-  const kinds = changeKinds(machine.thread(IOCTL_THREAD).vm.kvm);
+function checkChanges(vm: Vm, { kind, n = 0 }: Expectation, { events }: ExpectationContext): string | null {
+  const kinds = changeKinds(vm.kvm);
   let count = 0;
   for (const event of events) {
     if (isSpteEvent(event) && (kind === undefined || kinds.kindOf(event.run) === kind)) count += event.run.n;

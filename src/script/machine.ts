@@ -4,20 +4,20 @@
  */
 import { COUNTER_SLOTS } from '../machine/counters.ts';
 import { PlainMemory } from '../machine/plain-memory.ts';
-import { kvmDirtyRingSoftFull } from '../mmu/dirty-ring.ts';
 import { KERNELS, type KernelName } from '../mmu/generation.ts';
-import type { Kvm } from '../mmu/kvm.ts';
-import { asGfn, type Level } from '../mmu/level.ts';
+import type { Level } from '../mmu/level.ts';
 import type { ParamName } from '../mmu/params.ts';
 import { IterMode } from '../mmu/params.ts';
-import { type DirtyRingExits, Vcpu } from '../vm/vcpu.ts';
-import { VcpuArea } from '../vm/vcpu-layout.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
 import { createVm, openVm, type Vm } from '../vm/vm.ts';
 import { type MemoryRegionConfig, type VmConfig, vmConfig } from '../vm/vm-config.ts';
 import { VmLayout } from '../vm/vm-layout.ts';
+import { Disturbances } from '../workloads/programs/script-disturbances.ts';
 import { MODULE_PARAMETERS, parameterValue, type ScriptContext } from '../workloads/programs/script-operations.ts';
-import { PAGE_BYTES } from './check.ts';
+import { scriptVcpu } from '../workloads/programs/script-vcpu.ts';
+import { CODE_MEMORY, PAGE_BYTES } from './check.ts';
 import { HOST_PROFILES } from './host-profile.ts';
+import type { StatSource } from './record/counters.ts';
 import { EventLog, Recorder } from './record/recorder.ts';
 import { TRACE_POINTS } from './record/trace-points.ts';
 import { IOCTL_THREAD, type Script, SHELL_THREAD, vcpuThread } from './script.ts';
@@ -36,8 +36,9 @@ export interface MachineOptions {
 }
 
 /** Memory that the code slot maps: the guest's program is one page. */
-const CODE_REGION: MemoryRegionConfig = { name: 'code', type: '4k', pages: 1, populate: true };
-const CODE_SLOT = 0;
+const CODE_REGION: MemoryRegionConfig = { name: CODE_MEMORY, type: '4k', pages: 1, populate: true };
+/** The slot that holds the guest's code. */
+export const CODE_SLOT: Values<'slot'> = { id: 0, gfn: 0, npages: 1, mem: CODE_MEMORY, off: 0, flags: 0, as: 0 };
 const ITER_MODES: Readonly<Record<string, number>> = {
   plain: IterMode.plain,
   skip32: IterMode.skip32,
@@ -69,19 +70,7 @@ export interface MachineThread {
   readonly vm: Vm;
   readonly recorder: Recorder;
   readonly counters: Float64Array;
-  /** What `resched` and `allocfail` set. */
-  readonly disturbances: { readonly resched: Every; readonly allocfail: Every };
-}
-
-/** Says yes at every n-th question. */
-export class Every {
-  /** 0: never. */
-  n = 0;
-  #asked = 0;
-
-  due(): boolean {
-    return this.n > 0 && ++this.#asked % this.n === 0;
-  }
+  readonly disturbances: Disturbances;
 }
 
 export class ScriptMachine {
@@ -111,49 +100,39 @@ export class ScriptMachine {
     for (const [threadId, name] of names.entries()) {
       const recorder = new Recorder(this.log, name);
       const counters = new Float64Array(COUNTER_SLOTS);
-      const resched = new Every();
-      const allocfail = new Every();
-      const handle = openVm({
-        layout: this.layout,
-        threadId,
-        threadName: name,
-        environment: {
-          memory: this.memory,
-          now: () => 0,
-          needResched: () => resched.due() || (needResched?.(name) ?? false),
-          failAllocation: () => allocfail.due(),
-          counters,
-          probe: recorder,
-        },
-        trace: recorder,
-      });
+      const disturbances = new Disturbances();
+      const host = {
+        memory: this.memory,
+        now: () => 0,
+        needResched: () => needResched?.(name) ?? false,
+        counters,
+        probe: recorder,
+      };
+      const environment = { ...host, ...disturbances.over(host) };
+      const handle = openVm({ layout: this.layout, threadId, threadName: name, environment, trace: recorder });
       this.log.geometry = handle.kvm.geometry;
-      threads.set(name, { vm: handle, recorder, counters, disturbances: { resched, allocfail } });
+      threads.set(name, { vm: handle, recorder, counters, disturbances });
     }
     this.threads = threads;
-    this.vcpus = Array.from({ length: vm.vcpus }, (_, id) => {
-      const { vm: handle } = threads.get(vcpuThread(id))!;
-      return new Vcpu({
-        kvm: handle.kvm,
-        id,
-        area: new VcpuArea(handle.vcpuArea(id), this.config),
-        contentWord: handle.contentWord,
-        codeGfn: this.codeSlot ? asGfn(0) : null,
-        flushOnEntry: options.flushOnEntry,
-        dirtyRing: vm.dirty_ring > 0 ? dirtyRingExits(handle.kvm, this.config.pmlEntries) : null,
-      });
-    });
+    const { flushOnEntry } = options;
+    this.vcpus = Array.from({ length: vm.vcpus }, (_, id) =>
+      scriptVcpu(threads.get(vcpuThread(id))!.vm, { id, code: this.codeSlot, flushOnEntry }),
+    );
     this.#regionsByAddress = regionsByAddress(this.config.memory);
     this.#reclaimWalksTables = HOST_PROFILES[kernel].reclaimWalksTables;
   }
 
-  /** The slot that holds the guest's code. */
-  get codeSlotValues(): Values<'slot'> {
-    return { id: CODE_SLOT, gfn: 0, npages: 1, mem: CODE_REGION.name, off: 0, flags: 0, as: 0 };
-  }
-
   thread(name: string): MachineThread {
     return this.threads.get(name)!;
+  }
+
+  /** Where the VM's statistics are. */
+  get statSource(): StatSource {
+    return {
+      kvm: this.thread(IOCTL_THREAD).vm.kvm,
+      counters: [...this.threads.values()].map(({ counters }) => counters),
+      vcpus: this.vcpus.map(({ id }) => this.thread(vcpuThread(id)).counters),
+    };
   }
 
   /** What operations of thread `name` run with. */
@@ -164,21 +143,10 @@ export class ScriptMachine {
       regionsByAddress: this.#regionsByAddress,
       reclaimWalksTables: this.#reclaimWalksTables,
       disturb: (what, every) => {
-        this.thread(name).disturbances[what].n = every;
+        this.thread(name).disturbances.set(what, every);
       },
     };
   }
-}
-
-/** User space of a vCPU with a dirty ring: a full ring ends the run. */
-function dirtyRingExits(kvm: Kvm, pmlEntries: number): DirtyRingExits {
-  const logSize = kvm.params.pml ? pmlEntries : 0;
-  return {
-    softFull: (vcpu) => kvmDirtyRingSoftFull(kvm, vcpu, logSize),
-    *exitToUser() {
-      return false;
-    },
-  };
 }
 
 export function vmOf(script: Script): Values<'vm'> {
@@ -271,10 +239,10 @@ export function moduleParameter(
  * The order of the regions in the process's address space: anonymous memory is mapped downwards from where the one before
  * lies; hugetlbfs mappings and the guest's code lie above.
  */
-function regionsByAddress(memory: readonly MemoryRegionConfig[]): readonly string[] {
+export function regionsByAddress(memory: readonly MemoryRegionConfig[]): readonly string[] {
   const hugetlb = memory.filter(({ type }) => type === '2m' || type === '1g');
-  const anonymous = memory.filter((region) => region !== CODE_REGION && !hugetlb.includes(region));
-  const code = memory.filter((region) => region === CODE_REGION);
+  const code = memory.filter(({ name }) => name === CODE_MEMORY);
+  const anonymous = memory.filter((region) => !code.includes(region) && !hugetlb.includes(region));
   return [...anonymous.reverse(), ...hugetlb, ...code].map(({ name }) => name);
 }
 

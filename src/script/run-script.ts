@@ -13,7 +13,7 @@ import { destroyVm } from '../vm/ioctl.ts';
 import { vcpuDestroy } from '../vm/vcpu-run.ts';
 import { runOperation } from '../workloads/programs/script-operations.ts';
 import { checkExpectation } from './expect.ts';
-import { ScriptMachine } from './machine.ts';
+import { CODE_SLOT, ScriptMachine } from './machine.ts';
 import { StatReader } from './record/counters.ts';
 import type { PhaseEvent, PhaseRecord } from './record/event.ts';
 import { dumpState } from './record/state-dump.ts';
@@ -91,7 +91,7 @@ export class ScriptRunner {
     this.#options = options;
     this.machine = new ScriptMachine(script, options);
     this.machine.log.listener = options.onEvent ?? null;
-    this.#stats = new StatReader(this.machine);
+    this.#stats = new StatReader(this.machine.statSource);
   }
 
   /** Runs the next phase. */
@@ -103,7 +103,8 @@ export class ScriptRunner {
       if (step.threads.length === 1 && expectation.op === 'expect') {
         events.push(...this.machine.log.take());
         const last = [...results.values()].at(-1);
-        const failure = checkExpectation(this.machine, expectation.values, { events, result: last, stats: this.#stats });
+        const { vm } = this.machine.thread(IOCTL_THREAD);
+        const failure = checkExpectation(vm, expectation.values, { events, result: last, stats: this.#stats });
         if (failure !== null) {
           throw new ExpectationError({ file: this.#script.file, line: expectation.line, message: failure });
         }
@@ -186,7 +187,7 @@ export class ScriptRunner {
     const { machine } = this;
     machine.log.take();
     if (machine.codeSlot) {
-      const operation: Operation = { op: 'slot', line: 0, values: machine.codeSlotValues };
+      const operation: Operation = { op: 'slot', line: 0, values: CODE_SLOT };
       yield* runOperation(machine.context(IOCTL_THREAD), operation);
       machine.log.take();
     }

@@ -23,6 +23,9 @@ function file(name: string, text: string): string {
   return full;
 }
 
+const failingScript = (): string =>
+  file('failing.kt', 'vm vcpus=1\nmem A size=4M\nslot 1 gfn=16 npages=1 mem=A\nexpect mapped gfn=16\n');
+
 describe('tdpsim script', () => {
   it('prints the phases of a script', () => {
     const { status, stdout } = tdpsim('script', path.join(DATA, 'scripts/13_dontneed_thp.kt'));
@@ -40,7 +43,7 @@ describe('tdpsim script', () => {
   });
 
   it('ends with 127 where an expectation fails', () => {
-    const failing = file('failing.kt', 'vm vcpus=1\nmem A size=4M\nslot 1 gfn=16 npages=1 mem=A\nexpect mapped gfn=16\n');
+    const failing = failingScript();
     const { status, stdout } = tdpsim('script', failing);
     expect(status).toBe(127);
     expect(stdout).toBe(`FAIL  ${failing}:4: expectation failed: gfn 0x10 is not mapped\n`);
@@ -54,6 +57,49 @@ describe('tdpsim script', () => {
     );
     const { status, stdout } = tdpsim('conform', file('run.json', json));
     expect([status, stdout.split('\n').at(-2)]).toEqual([0, 'PASS  1 of 1 recordings match']);
+  });
+});
+
+describe.each(['schedule', 'threads', 'virtual'])('tdpsim script --engine %s', (engine) => {
+  const racing = () =>
+    file(
+      'racing.kt',
+      `vm vcpus=2
+mem A type=2m size=4M populate=1
+slot 1 gfn=0x10000 npages=1024 mem=A
+setflags 1 flags=1
+phase race
+thread guest
+touch vcpu=0 gfn=0x10000 n=200 op=w
+touch vcpu=1 gfn=0x10000 n=200 op=w
+thread host
+setflags 1 flags=0
+getlog 1
+join
+`,
+    );
+
+  it('prints phases and a verdict', () => {
+    const { status, stdout } = tdpsim('script', racing(), '--engine', engine);
+    expect(stdout).toMatch(/phase 1: race\n {2}touch vcpu=0 gfn=0x10000 n=200 op=w {2}=> ok\n/);
+    expect(stdout).toContain('  statistics   vm: ');
+    expect([status, stdout.split('\n').at(-2)]).toEqual([0, 'PASS  9 oracles found nothing wrong at the end']);
+  });
+
+  it('ends with 127 where an expectation fails', () => {
+    const { status, stdout } = tdpsim('script', failingScript(), '--engine', engine);
+    expect([status, stdout.split('\n').at(-2)]).toEqual([
+      127,
+      `FAIL  ${failingScript()}:4: expectation failed: gfn 0x10 is not mapped`,
+    ]);
+  });
+
+  it('writes JSON and the text of a trace', () => {
+    const json = JSON.parse(tdpsim('script', racing(), '--engine', engine, '--json').stdout);
+    expect(json).toMatchObject({ engine, verdict: { kind: 'PASS', exitCode: 0 }, phases: [{ n: 0 }, { n: 1 }] });
+    const trace = tdpsim('script', racing(), '--engine', engine, '--trace').stdout;
+    expect(trace).toMatch(/: kvm_page_fault: vcpu 0 rip 0x0 address 0x0000000010000000 error_code 0x/);
+    expect(trace.split('\n').at(-2)).toBe('# PASS  9 oracles found nothing wrong at the end');
   });
 });
 

@@ -1,34 +1,29 @@
 /**
  * `tdpsim script FILE`: runs a scenario and prints, phase by phase, what it did to the page table.
  */
-import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { InvariantError } from '../../machine/invariant.ts';
 import { DEFAULT_KERNEL, KERNELS, type KernelName } from '../../mmu/generation.ts';
-import { heading } from '../../report/style.ts';
-import { parseScript } from '../../script/parse.ts';
+import { heading, paint } from '../../report/style.ts';
 import { phaseText } from '../../script/print/phase-text.ts';
 import { recordingJson } from '../../script/print/recording-json.ts';
 import { TracePrinter } from '../../script/print/trace-text.ts';
-import type { PhaseRecord } from '../../script/record/event.ts';
+import { readScript } from '../../script/read-script.ts';
 import { changeKinds } from '../../script/record/kinds.ts';
-import { RUN_DEFAULTS, ScriptRunner } from '../../script/run-script.ts';
-import { IOCTL_THREAD, type Script } from '../../script/script.ts';
-import { ExpectationError, ScriptError } from '../../script/script-error.ts';
-import { UsageError, unreadableText } from '../../workloads/usage-error.ts';
+import type { Script } from '../../script/script.ts';
+import { UsageError } from '../../workloads/usage-error.ts';
 import type { CliCommand, Surroundings } from '../command.ts';
+import { ENGINES, type EngineName, runScriptFile, SCHEDULES, type ScheduleName, type ScriptOutcome } from '../run-script.ts';
 
 interface Flags {
   readonly json?: true;
   readonly trace?: true;
   readonly kernel: KernelName;
+  readonly engine: EngineName;
+  readonly schedule: ScheduleName;
   readonly seed: string;
+  readonly perturb: string;
   readonly flushOnEntry?: true;
 }
-
-const EXIT_BROKEN = 127;
-const EXIT_NO_PROGRESS = 128;
-const NO_PROGRESS: readonly string[] = ['deadlock', 'no-progress'];
 
 export const script: CliCommand = {
   register(program: Command, surroundings: Surroundings): void {
@@ -37,65 +32,68 @@ export const script: CliCommand = {
       .argument('<file>', 'a scenario; its language is described in src/script/language.md')
       .description('run a scenario and print its SPTE changes, lock holds, flushes and statistics, phase by phase')
       .option('--json', 'as JSON, in the shape of the recordings that `conform` reads')
-      .option('--trace', "as the text of the kernel's tracepoints")
+      .option('--trace', "as the text of the kernel's tracepoints, which `stress trace` replays")
       .addOption(
         new Option('--kernel <name>', 'the kernel where the scenario names none')
           .choices(Object.keys(KERNELS))
           .default(DEFAULT_KERNEL),
       )
-      .option('--seed <n>', 'decides the order of steps where threads run side by side', '1')
+      .addOption(
+        new Option('--engine <name>', 'what runs it: one thread by a schedule, worker threads, or the virtual clock')
+          .choices(ENGINES)
+          .default('schedule'),
+      )
+      .addOption(
+        new Option('--schedule <name>', 'whose step is next where threads run side by side (of --engine schedule)')
+          .choices(SCHEDULES)
+          .default('random'),
+      )
+      .option('--seed <n>', 'of what is drawn at random', '1')
+      .option('--perturb <p>', 'probability of a delay before each shared access (of --engine threads)', '0')
       .option('--flush-on-entry', 'each guest entry finds an empty TLB, as on the recorded machine')
       .action((file: string, flags: Flags) => runFile(file, flags, surroundings));
   },
 };
 
-function runFile(file: string, flags: Flags, surroundings: Surroundings): void {
-  const { print, setExitCode } = surroundings;
-  const source = parseScript(readScript(file), file);
+async function runFile(file: string, flags: Flags, surroundings: Surroundings): Promise<void> {
+  const { kernel, engine, schedule } = flags;
   const seed = Number(flags.seed);
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new UsageError(`--seed: '${flags.seed}' is no number`);
+  if (!/^\d+$/.test(flags.seed) || !Number.isSafeInteger(seed))
+    throw new UsageError(`--seed: '${flags.seed}' is no whole number`);
+  const perturb = Number(flags.perturb);
+  if (flags.perturb.trim() === '' || !(perturb >= 0 && perturb <= 1)) {
+    throw new UsageError(`--perturb: '${flags.perturb}' is no probability (allowed: 0 to 1)`);
+  }
+  if (perturb > 0 && engine !== 'threads') throw new UsageError('--perturb: only --engine threads can be delayed');
   if (flags.json && flags.trace) throw new UsageError('--json and --trace exclude each other');
-  const options = { ...RUN_DEFAULTS, kernel: flags.kernel, seed, flushOnEntry: flags.flushOnEntry === true };
-  const runner = new ScriptRunner(source, options);
-  try {
-    printRun(source, runner, flags, surroundings);
-  } catch (error) {
-    if (error instanceof ExpectationError) {
-      print(`FAIL  ${error.message}`);
-      setExitCode(EXIT_BROKEN);
-    } else if (error instanceof InvariantError) {
-      print(`FAIL  ${error.rule}: ${error.message}`);
-      setExitCode(NO_PROGRESS.includes(error.rule) ? EXIT_NO_PROGRESS : EXIT_BROKEN);
-    } else {
-      throw error;
-    }
-  }
+  const source = readScript(file);
+  const { signal } = surroundings;
+  const flushOnEntry = flags.flushOnEntry === true;
+  const outcome = await runScriptFile(source, { kernel, engine, schedule, seed, perturb, flushOnEntry, signal });
+  surroundings.setExitCode(outcome.verdict.exitCode);
+  printOutcome(source, outcome, flags, surroundings);
 }
 
-function readScript(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new ScriptError({ file, line: 0, message: unreadableText(code, 'a scenario') ?? `cannot be read: ${message}` });
+function printOutcome(source: Script, outcome: ScriptOutcome, flags: Flags, { print, style }: Surroundings): void {
+  const { kvm, phases, verdict } = outcome;
+  if (flags.json) {
+    print(JSON.stringify(recordingJson({ script: source, kvm, phases, engine: flags.engine, verdict }), null, 1));
+    return;
   }
-}
-
-function printRun(source: Script, runner: ScriptRunner, flags: Flags, { print, style }: Surroundings): void {
-  const { kvm } = runner.machine.thread(IOCTL_THREAD).vm;
+  if (flags.trace) {
+    const trace = new TracePrinter({ print, kvm });
+    for (const { events } of phases) for (const event of events) trace.event(event);
+    // The text is a trace to its end: what is no event is a comment.
+    print(`# ${verdict.kind}  ${verdict.text}`);
+    return;
+  }
   const kinds = changeKinds(kvm);
-  const trace = flags.trace ? new TracePrinter(print) : null;
-  const phases: PhaseRecord[] = [];
-  for (const [n, phase] of source.phases.entries()) {
-    const record = runner.runPhase(phase, n);
-    phases.push(record);
-    if (trace !== null) {
-      for (const event of record.events) trace.event(event, (level) => kvm.geometry.span(level));
-    } else if (!flags.json) {
-      const text = { kinds, describe: kvm.spte.describe.bind(kvm.spte), heading: (words: string) => heading(style, words) };
-      if (n > 0) print('');
-      for (const line of phaseText(record, phase.operations, text)) print(line);
-    }
+  const text = { kinds, describe: kvm.spte.describe.bind(kvm.spte), heading: (words: string) => heading(style, words) };
+  for (const [n, phase] of phases.entries()) {
+    if (n > 0) print('');
+    for (const line of phaseText(phase, source.phases[n].operations, text)) print(line);
   }
-  if (flags.json) print(JSON.stringify(recordingJson({ script: source, machine: runner.machine, phases }), null, 1));
+  if (phases.length > 0) print('');
+  const colour = verdict.kind === 'PASS' ? 'green' : verdict.kind === 'FAIL' ? 'red' : 'yellow';
+  print(paint(style, colour, `${verdict.kind}  ${verdict.text}`));
 }

@@ -28,6 +28,7 @@ export interface Member {
 
 export interface CrewEvents {
   phase(member: Member, name: string, ns: number): void;
+  report(member: Member, report: unknown): void;
   failure(member: Member, failure: ThreadFailure): void;
   /** The worker ended without a result. */
   lost(member: Member, message: string): void;
@@ -53,6 +54,8 @@ export class Crew {
   readonly #gate = new Int32Array(new SharedArrayBuffer(4 * GATE_WORDS));
   /** Settled when a thread's result is in and its port is closed. */
   readonly #calls: Promise<void>[] = [];
+  /** Where each member speaks, by its number. */
+  readonly #ports: MessagePort[] = [];
   #disbanded = false;
 
   /** Starts all workers; they wait at the gate. */
@@ -92,6 +95,7 @@ export class Crew {
 
   async #start(member: Member): Promise<void> {
     const { port1, port2 } = new MessageChannel();
+    this.#ports[member.id] = port1;
     port1.on('message', (message: WorkerMessage) => this.#heard(member, message));
     // From the beginning: the port of a worker that ends closes by itself, and would not tell a second time.
     const closed = new Promise<void>((resolve) => port1.once('close', resolve));
@@ -120,6 +124,11 @@ export class Crew {
     }
   }
 
+  /** Hears what members have said and nobody has listened to yet. */
+  listen(): void {
+    for (const member of this.members) this.#drain(member, this.#ports[member.id]);
+  }
+
   /** The result comes by another port: what was said before it may still be on its way. */
   #drain(member: Member, port: MessagePort): void {
     for (let last = receiveMessageOnPort(port); last; last = receiveMessageOnPort(port)) this.#heard(member, last.message);
@@ -128,6 +137,7 @@ export class Crew {
   #heard(member: Member, message: WorkerMessage): void {
     if (message.kind === 'ready') this.#change(member, 'ready');
     else if (message.kind === 'phase') this.#options.events.phase(member, message.name, message.ns);
+    else if (message.kind === 'report') this.#options.events.report(member, message.report);
     else this.#failed(member, message.failure);
   }
 

@@ -5,12 +5,14 @@ import type { MessagePort } from 'node:worker_threads';
 import type { BugSwitches } from '../../mmu/bug-switches.ts';
 import type { EnginePlan } from '../plan.ts';
 
-/** Words of the gate, shared memory of its own: the start of a run is no business of the model. */
+/** Words of the gate, shared memory of its own: the start of a run, and the order of reports, are no business of the model. */
 export const GateWord = {
   /** 0 while threads wait for each other, 1 once all may begin. */
   open: 0,
+  /** The next number of the sequence that all threads share. */
+  number: 16,
 } as const;
-export const GATE_WORDS = 16;
+export const GATE_WORDS = 32;
 
 /** What a worker is given: one task of the pool. */
 export interface WorkerTask {
@@ -35,6 +37,8 @@ export type WorkerMessage =
   | { readonly kind: 'ready' }
   /** A phase of the workload took `ns`. */
   | { readonly kind: 'phase'; readonly name: string; readonly ns: number }
+  /** What a program reports: the engine hands it on. */
+  | { readonly kind: 'report'; readonly report: unknown }
   | { readonly kind: 'failure'; readonly failure: ThreadFailure };
 
 /** What a worker's task returns. */

@@ -146,6 +146,7 @@ class Run {
   async result(): Promise<ThreadsResult> {
     const { setUp } = this.#hooks;
     if (setUp) drive(this.#memory, setUp.call(this.#hooks, this.#vm, this.#layout.control));
+    this.#hooks.counters?.(this.#plan.threads.map((_, id) => this.#region.counters(id)));
     this.#createdAtNs = nowNs();
     const crew = this.#hire();
     this.#crew = crew;
@@ -189,6 +190,10 @@ class Run {
       events: {
         phase: (_member, name, ns) => {
           this.#phases.push({ name, ns });
+          this.#watchdog.note();
+        },
+        report: (member, report) => {
+          this.#hooks.report?.(member.id, report);
           this.#watchdog.note();
         },
         failure: (_member, failure) => {
@@ -257,6 +262,7 @@ class Run {
   #callHook(now: number): void {
     const { tick } = this.#hooks;
     if (!tick || this.#ending !== null) return;
+    this.#crew!.listen();
     drive(this.#memory, tick.call(this.#hooks, this.#vm, this.#layout.control, this.#history()));
     if (nowNs() - now > LONG_HOOK_MS * 1e6) this.#watchdog.note();
   }

@@ -42,15 +42,17 @@ export function workerMain(points: ThreadPoints, run: RunThread): (task: WorkerT
     const tell = (message: WorkerMessage) => port.postMessage(message);
     let began = nowNs();
     let mmu: VcpuMmu | null = null;
+    const gate = new Int32Array(task.gate);
     try {
       const context = openThread(task, points, arena, {
         phase: (name, ns) => tell({ kind: 'phase', name, ns }),
+        nextNumber: () => Atomics.add(gate, GateWord.number, 1),
+        report: (report) => tell({ kind: 'report', report }),
         runsVcpu: (own) => {
           mmu = own;
         },
       });
       tell({ kind: 'ready' });
-      const gate = new Int32Array(task.gate);
       while (Atomics.load(gate, GateWord.open) === 0) Atomics.wait(gate, GateWord.open, 0, GATE_MS);
       began = nowNs();
       run(context);
@@ -75,7 +77,7 @@ function openThread(
   task: WorkerTask,
   points: ThreadPoints,
   arena: Int32Array<SharedArrayBuffer>,
-  calls: Pick<EngineContext, 'phase' | 'runsVcpu'>,
+  calls: Pick<EngineContext, 'phase' | 'runsVcpu' | 'nextNumber' | 'report'>,
 ): EngineContext {
   const { plan, threadId } = task;
   const thread = plan.threads[threadId];

@@ -141,6 +141,7 @@ export class VirtualRun {
   async result(): Promise<VirtualResult> {
     const { setUp } = this.#hooks;
     if (setUp) runToEnd(this.engine.memory, setUp.call(this.#hooks, this.vm, this.layout.control));
+    this.#hooks.counters?.(this.plan.threads.map((_, id) => this.region.counters(id)));
     this.plan.threads.forEach((thread, id) => {
       this.#addThread(thread, id);
     });

@@ -2,11 +2,11 @@
  * A run as JSON, in the shape of the recordings of real kernels: what compares recordings with the simulator reads it, too.
  */
 import { hex64 } from '../../machine/word64.ts';
+import type { Kvm } from '../../mmu/kvm.ts';
 import { hex, isSpteEvent, type PhaseEvent, type PhaseRecord } from '../record/event.ts';
 import { changeKinds } from '../record/kinds.ts';
 import type { SpteRun } from '../record/spte-run.ts';
-import type { ScriptRun } from '../run-script.ts';
-import { IOCTL_THREAD } from '../script.ts';
+import type { Script } from '../script.ts';
 import { OPERATIONS, type Operation, type OperationDefinition } from '../vocabulary.ts';
 
 /** Keys that recordings spell otherwise than scripts. */
@@ -16,8 +16,18 @@ const FAST = 'fast_page_fault (without mmu_lock; not reported as a change of an 
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-export function recordingJson(run: ScriptRun): JsonObject {
-  const { kvm } = run.machine.thread(IOCTL_THREAD).vm;
+export interface RecordedRun {
+  readonly script: Script;
+  /** Any handle on the VM. */
+  readonly kvm: Kvm;
+  readonly phases: readonly PhaseRecord[];
+  /** Which engine took its steps. */
+  readonly engine?: string;
+  readonly verdict?: object;
+}
+
+export function recordingJson(run: RecordedRun): JsonObject {
+  const { kvm, engine, verdict } = run;
   const kinds = changeKinds(kvm);
   return {
     schema: 'tdpsim-script',
@@ -25,6 +35,8 @@ export function recordingJson(run: ScriptRun): JsonObject {
     kernel: `tdpsim, a model of Linux ${kvm.generation.name}`,
     cpu: `${kvm.config.cpu}, ${kvm.config.rootLevel} levels of ${kvm.config.entries} entries`,
     scenario: run.script.file,
+    engine,
+    verdict,
     lost_events: null,
     phases: run.phases.map((phase) => phaseJson(phase, run.script.phases[phase.n].operations, (change) => kinds.kindOf(change))),
   };

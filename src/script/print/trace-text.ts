@@ -4,6 +4,7 @@
  * Times count events, a microsecond each: nothing here takes time. The CPU is the number of the thread.
  */
 import { toBigInt } from '../../machine/word64.ts';
+import type { Kvm } from '../../mmu/kvm.ts';
 import type { Spte } from '../../mmu/spte.ts';
 import { isSpteEvent, type PhaseEvent, type PlainEvent } from '../record/event.ts';
 import { type SpteRun, shiftPfn } from '../record/spte-run.ts';
@@ -65,19 +66,22 @@ const FORMATS: Readonly<Record<string, Format>> = {
 /** Prints events, one after the other. */
 export class TracePrinter {
   readonly #print: (line: string) => void;
+  readonly #kvm: Kvm;
   readonly #threads: string[] = [];
   #events = 0;
 
-  constructor(print: (line: string) => void) {
+  constructor({ print, kvm }: { print: (line: string) => void; kvm: Kvm }) {
     this.#print = print;
+    this.#kvm = kvm;
     for (const line of HEADER) print(line);
   }
 
-  /** Prints an event; a run of SPTEs as so many lines. `span`: pages that an entry of a level maps. */
-  event(event: PhaseEvent, span: (level: number) => number): void {
+  /** Prints an event; a run of SPTEs as so many lines. */
+  event(event: PhaseEvent): void {
     if (isSpteEvent(event)) {
+      const span = this.#kvm.geometry.span(event.run.level);
       // What a fast page fault changes, only its own tracepoint reports.
-      for (let i = 0; i < event.run.n && !event.run.fast; i++) this.#change(event.run, i * span(event.run.level));
+      for (let i = 0; i < event.run.n && !event.run.fast; i++) this.#change(event.run, i * span);
       return;
     }
     const [name, text] = FORMATS[event.e]?.(event) ?? [event.e, plainText(event)];

@@ -3,9 +3,9 @@
  */
 import { Counter } from '../../machine/counters.ts';
 import { MmuCounter } from '../../mmu/counters.ts';
+import type { Kvm } from '../../mmu/kvm.ts';
 import { VmStat, vmStat } from '../../mmu/vm-stat.ts';
 import { VcpuCounter } from '../../vm/vcpu-counters.ts';
-import type { ScriptMachine } from '../machine.ts';
 import { vcpuThread } from '../script.ts';
 import type { CounterValue, PhaseCounters } from './event.ts';
 
@@ -39,13 +39,23 @@ const ATOMIC: Readonly<Record<string, number>> = {
   nx_lpage_splits: VmStat.nxLpageSplits,
 };
 
-/** The statistics of a machine, phase by phase. */
+/** Where statistics come from. */
+export interface StatSource {
+  /** Any handle on the VM. */
+  readonly kvm: Kvm;
+  /** Of all threads. */
+  readonly counters: readonly Float64Array[];
+  /** Of the threads of vCPUs, by vCPU; a vCPU that has no thread counts nothing. */
+  readonly vcpus: readonly (Float64Array | undefined)[];
+}
+
+/** The statistics of a VM, phase by phase. */
 export class StatReader {
-  readonly #machine: ScriptMachine;
+  readonly #source: StatSource;
   #last: Totals = {};
 
-  constructor(machine: ScriptMachine) {
-    this.#machine = machine;
+  constructor(source: StatSource) {
+    this.#source = source;
   }
 
   /** Totals, and what they changed since the last call. */
@@ -69,16 +79,14 @@ export class StatReader {
   }
 
   #totals(): Totals {
-    const { threads, vcpus } = this.#machine;
-    const all = [...threads.values()];
-    const { kvm } = all[0].vm;
+    const { kvm, counters: all, vcpus } = this.#source;
     const vm: Record<string, number> = {};
-    for (const [name, index] of Object.entries(SUMMED)) vm[name] = all.reduce((sum, { counters }) => sum + counters[index], 0);
+    for (const [name, index] of Object.entries(SUMMED)) vm[name] = all.reduce((sum, counters) => sum + counters[index], 0);
     for (const [name, stat] of Object.entries(ATOMIC)) vm[name] = vmStat(kvm, stat);
     const totals: Record<string, Record<string, number>> = { vm };
-    for (const { id } of vcpus) {
-      const { counters } = this.#machine.thread(vcpuThread(id));
-      totals[vcpuThread(id)] = Object.fromEntries(Object.entries(VCPU_STATS).map(([name, index]) => [name, counters[index]]));
+    for (const [id, counters] of vcpus.entries()) {
+      const values = Object.entries(VCPU_STATS).map(([name, index]) => [name, counters?.[index] ?? 0] as const);
+      totals[vcpuThread(id)] = Object.fromEntries(values);
     }
     return totals;
   }

@@ -52,34 +52,63 @@ export class EventLog {
   readonly pushes: number[] = [];
   /** Byte within the page that each vCPU accesses. */
   readonly offsets: number[] = [];
+  readonly #next: () => number;
   #events: PhaseEvent[] = [];
+  #numbers: number[] = [];
+  /** The number given last: of an event, or of a change within a run. */
+  #last = -1;
 
-  constructor(points: TracePoints) {
+  /** @param next numbers events, ascending; threads that run beside each other share the numbers, so that there is one order */
+  constructor(points: TracePoints, next: () => number = counter()) {
     this.points = points;
+    this.#next = next;
   }
 
   /** The events so far; the log is empty then. */
   take(): readonly PhaseEvent[] {
-    const events = this.#events;
+    return this.takeNumbered().events;
+  }
+
+  /** As {@link take}, with the number of each event: of a run of changes that of its first. */
+  takeNumbered(): { readonly events: readonly PhaseEvent[]; readonly numbers: readonly number[] } {
+    const taken = { events: this.#events, numbers: this.#numbers };
     this.#events = [];
-    return events;
+    this.#numbers = [];
+    return taken;
   }
 
   add(e: string, by: string, fields: Fields = {}, detail?: Fields): void {
     if (this.points.absent.includes(e)) return;
     const event: PhaseEvent = detail === undefined ? { e, by, fields } : { e, by, fields, detail };
     this.listener?.(event);
-    this.#events.push(event);
+    this.#push(event, this.#next());
   }
 
   addChange(run: SpteRun): void {
     if (!this.wanted(run.next)) return;
     const event = { e: 'spte', by: run.by, run } as const;
     this.listener?.(event);
+    const number = this.#next();
     const last = this.#events.at(-1);
-    if (last !== undefined && 'run' in last && extendRun(last.run, run, this.geometry.span(run.level))) return;
-    this.#events.push(event);
+    // Nobody else's event is in the middle of a run.
+    if (number === this.#last + 1 && last !== undefined && 'run' in last) {
+      this.#last = number;
+      if (extendRun(last.run, run, this.geometry.span(run.level))) return;
+    }
+    this.#push(event, number);
   }
+
+  #push(event: PhaseEvent, number: number): void {
+    this.#events.push(event);
+    this.#numbers.push(number);
+    this.#last = number;
+  }
+}
+
+/** 0, 1, 2, … */
+function counter(): () => number {
+  let next = 0;
+  return () => next++;
 }
 
 /** One thread's listener. */

@@ -16,6 +16,7 @@ import { migrationIoctl, migrationVcpu } from './live-migration.ts';
 import { memslotModificationIoctl, stressVcpu } from './memslot-modification.ts';
 import { notifierStormHost, notifierStormIoctl } from './notifier-storm.ts';
 import { executeVcpu, recoverPeriodically } from './nx-recovery.ts';
+import { scriptThread, scriptZapWorker } from './script-thread.ts';
 import { traceIoctl, traceVcpu } from './trace-replay.ts';
 import { zapRoots } from './zap-roots.ts';
 import { zapWorker } from './zap-worker.ts';
@@ -39,9 +40,12 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'trace-ioctl': traceIoctl,
 };
 
-/** Runs the program of a thread of a workload's plan. Errors: RangeError for a program that there is not. */
+/** Runs the program of a thread of a plan. Errors: RangeError for a program that there is not. */
 export function* runProgram(context: EngineContext): Task<void> {
   const { vm, thread, plan } = context;
+  // Scripts make their own vCPUs.
+  if (thread.program === 'script') return yield* scriptThread(context);
+  if (thread.program === 'script-zap-worker') return yield* scriptZapWorker(context);
   const program = PROGRAMS[thread.program];
   if (program === undefined) throw new RangeError(`there is no program ${thread.program}`);
   const isVcpu = thread.role === 'vcpu';
