@@ -47,6 +47,8 @@ export interface EngineContext {
   readonly seed: number;
   /** Records that a phase of the workload took `ns` nanoseconds of the engine's clock. */
   phase(name: string, ns: number): void;
+  /** Records a number that the workload counted: numbers of one name are a series, oldest first. */
+  tally(name: string, n: number): void;
   /** Says which vCPU the thread runs, for who looks at the state after its end. */
   runsVcpu?(mmu: VcpuMmu): void;
   /** The next number of a sequence that all threads of the run share: what is numbered by it has one order. */

@@ -33,12 +33,17 @@ export interface RunOutcome {
 export const phaseTimes = ({ measurement }: RunOutcome): Record<string, readonly number[]> =>
   Object.fromEntries(measurement.phases.map(({ name, ns }) => [name, ns]));
 
+/** Numbers that the workload counted, by name. */
+export const talliesOf = ({ measurement }: RunOutcome): Record<string, readonly number[]> =>
+  Object.fromEntries(measurement.tallies.map(({ name, values }) => [name, values]));
+
 /** The lines that the selftest would print. */
 export function workloadLines(outcome: RunOutcome): string[] {
   const { workload, plan, measurement, result } = outcome;
   return workload.lines({
     plan,
     phases: phaseTimes(outcome),
+    tallies: talliesOf(outcome),
     complete: result.complete,
     counter: (name) => measurement.counters[name] ?? 0,
   });

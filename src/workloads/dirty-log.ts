@@ -10,7 +10,10 @@ import {
   memstressNotes,
   memstressPlan,
   overlapOption,
+  randomAccessOption,
+  slotsOption,
   vcpusOption,
+  writePercentOption,
 } from './memstress-plan.ts';
 import { flagOf, numberOf, type OptionTable } from './option.ts';
 import { seconds, sumOf } from './selftest-time.ts';
@@ -24,16 +27,7 @@ const OPTIONS: OptionTable = [
   bytesOption(),
   iterationsOption(2, 'number of iterations'),
   backingOption,
-  {
-    key: 'writePercent',
-    letter: 'w',
-    long: 'write-percent',
-    kind: 'number',
-    default: 100,
-    min: 0,
-    max: 100,
-    help: 'percentage of pages that are written; the others are read',
-  },
+  writePercentOption,
   {
     key: 'randomSeed',
     letter: 'r',
@@ -45,17 +39,8 @@ const OPTIONS: OptionTable = [
     help: 'seed of the guests: another name of --seed (0: that of --seed)',
   },
   overlapOption,
-  { key: 'randomAccess', letter: 'a', long: 'random-access', kind: 'flag', help: 'access random pages instead of all in order' },
-  {
-    key: 'slots',
-    letter: 'x',
-    long: 'slots',
-    kind: 'number',
-    default: 1,
-    min: 1,
-    max: 32_000,
-    help: 'number of slots that the memory is split into',
-  },
+  randomAccessOption,
+  slotsOption,
   {
     key: 'noManualProtect',
     letter: 'g',

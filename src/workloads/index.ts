@@ -1,6 +1,7 @@
 /**
  * All workloads by name.
  */
+import { collapse } from './collapse.ts';
 import { demandPaging } from './demand-paging.ts';
 import { dirtyLog } from './dirty-log.ts';
 import { liveMigration } from './live-migration.ts';
@@ -19,6 +20,7 @@ export const WORKLOADS: readonly Workload[] = [
   notifierStorm,
   zapRoots,
   nxRecovery,
+  collapse,
   liveMigration,
   trace,
 ];

@@ -59,6 +59,36 @@ export const overlapOption: OptionSpec = {
   help: 'all vCPUs use all memory, instead of a share each',
 };
 
+export const writePercentOption: NumberOption = {
+  key: 'writePercent',
+  letter: 'w',
+  long: 'write-percent',
+  kind: 'number',
+  default: 100,
+  min: 0,
+  max: 100,
+  help: 'percentage of pages that are written; the others are read',
+};
+
+export const randomAccessOption: OptionSpec = {
+  key: 'randomAccess',
+  letter: 'a',
+  long: 'random-access',
+  kind: 'flag',
+  help: 'access random pages instead of all in order',
+};
+
+export const slotsOption: NumberOption = {
+  key: 'slots',
+  letter: 'x',
+  long: 'slots',
+  kind: 'number',
+  default: 1,
+  min: 1,
+  max: 32_000,
+  help: 'number of slots that the memory is split into',
+};
+
 export const iterationsOption = (standard: number, help: string): NumberOption => ({
   key: 'iterations',
   letter: 'i',

@@ -36,10 +36,15 @@ export interface WorkloadPlan extends EnginePlan {
 /** Times of a run's phases by name, in nanoseconds: phases of one name are a series, oldest first. */
 export type PhaseTimes = Readonly<Record<string, readonly number[]>>;
 
+/** Numbers that programs counted by name, each a series, oldest first. */
+export type Tallies = Readonly<Record<string, readonly number[]>>;
+
 /** What a workload's own lines are made from. */
 export interface WorkloadResult {
   readonly plan: WorkloadPlan;
   readonly phases: PhaseTimes;
+  /** What programs counted, by name. */
+  readonly tallies: Tallies;
   /** Whether the run came to its end. */
   readonly complete: boolean;
   /** The sum over all threads of the counter of that name. */
@@ -86,6 +91,8 @@ export interface ProgramContext {
   readonly index: number;
   /** Records that a phase of the workload took `ns` nanoseconds of the engine's clock. */
   phase(name: string, ns: number): void;
+  /** Records a number that the workload counted: numbers of one name are a series, oldest first. */
+  tally(name: string, n: number): void;
 }
 
 export type Program = (context: ProgramContext) => Task<void>;

@@ -48,7 +48,13 @@ describe('live-migration', () => {
       pattern: 'uniform',
       bytesPerVcpu: '2M',
     });
-    const lines = liveMigration.lines({ plan: outcome.plan, phases: phases(outcome), complete: true, counter: () => 0 });
+    const lines = liveMigration.lines({
+      plan: outcome.plan,
+      phases: phases(outcome),
+      tallies: {},
+      complete: true,
+      counter: () => 0,
+    });
     expect(phases(outcome).round).toHaveLength(3);
     expect(phases(outcome).downtime[0]).toBeGreaterThan(10e6);
     expect(lines).toContain('Did not converge in 3 rounds: the guest dirties faster than the link carries');

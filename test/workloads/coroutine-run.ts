@@ -21,6 +21,8 @@ export interface CoroutineRun {
   readonly vm: Vm;
   /** Times of phases by name. */
   readonly phases: Readonly<Record<string, readonly number[]>>;
+  /** What programs counted, by name. */
+  readonly tallies: Readonly<Record<string, readonly number[]>>;
   /** Sum over all threads of a counter. */
   counter(index: number): number;
   /** What the oracles find in the end. */
@@ -51,6 +53,10 @@ export function runPrepared({ plan, prepare: fill, sentAt }: PreparedPlan, optio
   const now = (): number => (clock += LOOK_NS);
   const counters: Float64Array[] = [];
   const phases: Record<string, number[]> = {};
+  const tallies: Record<string, number[]> = {};
+  const add = (series: Record<string, number[]>) => (name: string, n: number) => {
+    series[name] = [...(series[name] ?? []), n];
+  };
   const open = (threadId: number, name: string): Vm => {
     counters[threadId] = new Float64Array(COUNTER_SLOTS);
     const environment = { memory, now, needResched: () => false, counters: counters[threadId], probe: null };
@@ -63,9 +69,8 @@ export function runPrepared({ plan, prepare: fill, sentAt }: PreparedPlan, optio
       vm: open(id, thread.name),
       control: layout.control,
       seed: threadSeed(plan.seed, thread),
-      phase: (name, ns) => {
-        phases[name] = [...(phases[name] ?? []), ns];
-      },
+      phase: add(phases),
+      tally: add(tallies),
     }),
   );
   runTogether(memory, tasks, seededPick(options.seed ?? 1), { maxSteps: 50_000_000 });
@@ -76,6 +81,7 @@ export function runPrepared({ plan, prepare: fill, sentAt }: PreparedPlan, optio
   return {
     vm,
     phases,
+    tallies,
     counter,
     violations: () =>
       checkVm(vm, { counter, sent }).flatMap(({ violations }) => violations.map(({ rule, message }) => `${rule}: ${message}`)),

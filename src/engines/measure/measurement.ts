@@ -59,6 +59,12 @@ export interface PhaseMeasurement {
   readonly totalNs: number;
 }
 
+/** Numbers that the workload counted under one name, oldest first. */
+export interface TallyMeasurement {
+  readonly name: string;
+  readonly values: readonly number[];
+}
+
 /** A thread's share: its counters that are not 0. */
 export interface ThreadMeasurement {
   readonly name: string;
@@ -132,4 +138,5 @@ export interface Measurement {
   /** Statistics of the same kind that kvm_stat does not have, by this program's names. */
   readonly otherStat: Readonly<Record<string, number>>;
   readonly phases: readonly PhaseMeasurement[];
+  readonly tallies: readonly TallyMeasurement[];
 }

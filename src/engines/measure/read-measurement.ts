@@ -7,7 +7,7 @@ import { VCPU_COUNTERS } from '../../vm/vcpu-counters.ts';
 import { VM_COUNTERS } from '../../vm/vm-counters.ts';
 import { DurationSum } from './durations.ts';
 import { readLocks } from './lock-measurements.ts';
-import type { Durations, Measurement, OperationMeasurement, PhaseMeasurement, ThreadMeasurement } from './measurement.ts';
+import type { Durations, Measurement, OperationMeasurement, ThreadMeasurement } from './measurement.ts';
 import { OPERATIONS } from './operations.ts';
 import { FAULT_OUTCOMES } from './outcomes.ts';
 import type { Sampling } from './recorder.ts';
@@ -26,6 +26,7 @@ export interface ReadOptions {
   /** Statistics of the VM that no thread counts for itself: pages_4k and the like. */
   readonly vmStats: Readonly<Record<string, number>>;
   readonly phases: readonly { readonly name: string; readonly ns: number }[];
+  readonly tallies: readonly { readonly name: string; readonly n: number }[];
 }
 
 const KINDS = ['link', 'leaf', 'split', 'zap', 'protect', 'fast', 'collapse'] as const;
@@ -120,7 +121,12 @@ export function readMeasurement(region: StatRegion, options: ReadOptions): Measu
       ...Object.fromEntries(BESIDE_KVM_STAT.map((name) => [name, counters[name]])),
       ...Object.fromEntries(vmStats.filter(([name]) => !KVM_STAT_NAMES.has(name))),
     },
-    phases: readPhases(options.phases),
+    phases: bySeries(options.phases.map(({ name, ns }) => ({ name, n: ns }))).map(([name, ns]) => ({
+      name,
+      ns,
+      totalNs: ns.reduce((sum, n) => sum + n, 0),
+    })),
+    tallies: bySeries(options.tallies).map(([name, values]) => ({ name, values })),
   };
 }
 
@@ -161,12 +167,13 @@ function readOperations(region: StatRegion, counters: readonly Record<string, nu
   return sums.filter(({ begun, steps }) => begun > 0 || steps > 0);
 }
 
-function readPhases(phases: ReadOptions['phases']): PhaseMeasurement[] {
+/** Numbers by name, in the order in which names came up first. */
+function bySeries(rows: readonly { readonly name: string; readonly n: number }[]): [string, number[]][] {
   const series = new Map<string, number[]>();
-  for (const { name, ns } of phases) {
+  for (const { name, n } of rows) {
     const known = series.get(name);
-    if (known) known.push(ns);
-    else series.set(name, [ns]);
+    if (known) known.push(n);
+    else series.set(name, [n]);
   }
-  return [...series].map(([name, ns]) => ({ name, ns, totalNs: ns.reduce((sum, n) => sum + n, 0) }));
+  return [...series];
 }

@@ -29,6 +29,7 @@ export interface Member {
 export interface CrewEvents {
   phase(member: Member, name: string, ns: number): void;
   report(member: Member, report: unknown): void;
+  tally(member: Member, name: string, n: number): void;
   failure(member: Member, failure: ThreadFailure): void;
   /** The worker ended without a result. */
   lost(member: Member, message: string): void;
@@ -138,6 +139,7 @@ export class Crew {
     if (message.kind === 'ready') this.#change(member, 'ready');
     else if (message.kind === 'phase') this.#options.events.phase(member, message.name, message.ns);
     else if (message.kind === 'report') this.#options.events.report(member, message.report);
+    else if (message.kind === 'tally') this.#options.events.tally(member, message.name, message.n);
     else this.#failed(member, message.failure);
   }
 

@@ -39,6 +39,8 @@ export type WorkerMessage =
   | { readonly kind: 'phase'; readonly name: string; readonly ns: number }
   /** What a program reports: the engine hands it on. */
   | { readonly kind: 'report'; readonly report: unknown }
+  /** The workload counted `n`. */
+  | { readonly kind: 'tally'; readonly name: string; readonly n: number }
   | { readonly kind: 'failure'; readonly failure: ThreadFailure };
 
 /** What a worker's task returns. */

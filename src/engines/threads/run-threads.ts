@@ -105,6 +105,7 @@ class Run {
   readonly #watchdog: Watchdog;
   readonly #failures: ThreadFailure[] = [];
   readonly #phases: { name: string; ns: number }[] = [];
+  readonly #tallies: { name: string; n: number }[] = [];
   #crew: Crew | null = null;
   #stall: StallReport | null = null;
   #ending: Ending | null = null;
@@ -195,6 +196,9 @@ class Run {
         report: (member, report) => {
           this.#hooks.report?.(member.id, report);
           this.#watchdog.note();
+        },
+        tally: (_member, name, n) => {
+          this.#tallies.push({ name, n });
         },
         failure: (_member, failure) => {
           this.#failures.push(failure);
@@ -371,6 +375,7 @@ class Run {
         nx_lpage_splits: stat('nxLpageSplits'),
       },
       phases: this.#phases,
+      tallies: this.#tallies,
     });
   }
 }

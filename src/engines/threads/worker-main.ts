@@ -48,6 +48,7 @@ export function workerMain(points: ThreadPoints, run: RunThread): (task: WorkerT
         phase: (name, ns) => tell({ kind: 'phase', name, ns }),
         nextNumber: () => Atomics.add(gate, GateWord.number, 1),
         report: (report) => tell({ kind: 'report', report }),
+        tally: (name, n) => tell({ kind: 'tally', name, n }),
         runsVcpu: (own) => {
           mmu = own;
         },
@@ -77,7 +78,7 @@ function openThread(
   task: WorkerTask,
   points: ThreadPoints,
   arena: Int32Array<SharedArrayBuffer>,
-  calls: Pick<EngineContext, 'phase' | 'runsVcpu' | 'nextNumber' | 'report'>,
+  calls: Pick<EngineContext, 'phase' | 'tally' | 'runsVcpu' | 'nextNumber' | 'report'>,
 ): EngineContext {
   const { plan, threadId } = task;
   const thread = plan.threads[threadId];

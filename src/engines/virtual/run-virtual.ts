@@ -103,6 +103,7 @@ export class VirtualRun {
   readonly vm: Vm;
   readonly timeline = new LockTimeline();
   readonly phases: { name: string; ns: number }[] = [];
+  readonly tallies: { name: string; n: number }[] = [];
   readonly records: ThreadRecords[] = [];
   readonly #run: RunThread;
   readonly #hooks: EngineHooks;
@@ -196,7 +197,10 @@ export class VirtualRun {
         const phase = (name: string, ns: number): void => {
           this.phases.push({ name, ns });
         };
-        return this.#run({ plan, thread, vm, control: layout.control, seed, phase });
+        const tally = (name: string, n: number): void => {
+          this.tallies.push({ name, n });
+        };
+        return this.#run({ plan, thread, vm, control: layout.control, seed, phase, tally });
       },
     });
     const counters = region.counters(id);

@@ -109,6 +109,7 @@ function measure(run: VirtualRun): Measurement {
       nx_lpage_splits: stat('nxLpageSplits'),
     },
     phases: run.phases,
+    tallies: run.tallies,
   });
 }
 

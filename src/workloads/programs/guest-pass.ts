@@ -1,6 +1,6 @@
 /**
  * One pass of the guest over its memory (kernel: memstress_guest_code in lib/memstress.c): every page once, in order or at
- * random, a share of them written.
+ * random, a share of them written; or a part of such a pass.
  */
 import { InvariantError } from '../../machine/invariant.ts';
 import type { Task } from '../../machine/point.ts';
@@ -21,16 +21,19 @@ export interface GuestPass {
   readonly writePercent: number;
   readonly randomAccess: boolean;
   readonly random: Random;
+  /** Accesses made, where it is not one for each page: of pages in order those from `from` on, and again from the first. */
+  readonly accesses?: number;
+  readonly from?: number;
   /** Whether an access may fail because the host does not allow it (EFAULT): it is left out then. */
   readonly mayFault?: boolean;
 }
 
 /** One run of the vCPU. False where the run was stopped before its end. */
 export function* guestPass(vcpu: Vcpu, control: Control, pass: GuestPass): Task<boolean> {
-  const { first, count, writePercent, randomAccess, random } = pass;
-  for (let i = 0; i < count; i++) {
+  const { first, count, writePercent, randomAccess, random, accesses = count, from = 0 } = pass;
+  for (let i = 0; i < accesses; i++) {
     if (i % LOOK_EVERY === 0 && (yield* control.stopped())) return false;
-    const gfn = asGfn(first + (randomAccess ? random.below(count) : i));
+    const gfn = asGfn(first + (randomAccess ? random.below(count) : (from + i) % count));
     const writes = writePercent >= 100 || random.chance(writePercent);
     const result = yield* guestAccess(vcpu, gfn, writes ? AccessKind.write : AccessKind.read);
     if (result > GuestResult.mmio && !(result === GuestResult.fault && pass.mayFault === true)) throw accessFailed(gfn, result);

@@ -9,6 +9,7 @@ import { Vcpu } from '../../vm/vcpu.ts';
 import { VcpuArea } from '../../vm/vcpu-layout.ts';
 import { vcpuLeaveGuest } from '../../vm/vcpu-run.ts';
 import type { Program } from '../workload.ts';
+import { collapseIoctl, collapseVcpu } from './collapse.ts';
 import { Control } from './control.ts';
 import { demandPagingIoctl, demandPagingVcpu } from './demand-paging.ts';
 import { dirtyLogIoctl, dirtyLogVcpu } from './dirty-log.ts';
@@ -34,6 +35,8 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'live-migration-ioctl': migrationIoctl,
   'zap-roots': zapRoots,
   'zap-worker': zapWorker,
+  'collapse-vcpu': collapseVcpu,
+  'collapse-ioctl': collapseIoctl,
   'execute-vcpu': executeVcpu,
   'recover-periodically': recoverPeriodically,
   'trace-vcpu': traceVcpu,
@@ -60,6 +63,7 @@ export function* runProgram(context: EngineContext): Task<void> {
     options: plan.options,
     index: thread.index,
     phase: (name, ns) => context.phase(name, ns),
+    tally: (name, n) => context.tally(name, n),
   });
   // A signal that ends KVM_RUN takes the vCPU out of the guest: who flushes TLBs waits for all that are inside.
   if (vcpu?.inGuest) yield* vcpuLeaveGuest(vcpu);

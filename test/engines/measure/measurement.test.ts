@@ -60,6 +60,10 @@ class Bench {
         { name: 'b', ns: 2 },
         { name: 'a', ns: 3 },
       ],
+      tallies: [
+        { name: 'pages', n: 4 },
+        { name: 'pages', n: 5 },
+      ],
     });
   }
 }
@@ -224,7 +228,7 @@ describe('the rest', () => {
     const { counters, probe, trace } = createRecorder({ region, thread: 1, now: () => 0, seed: 0, sampling: SAMPLED });
     expect([probe, trace]).toEqual([null, null]);
     counters[MmuCounter.pf_taken] = 4;
-    const measurement = readMeasurement(region, { sampling: SAMPLED, threads: [], vmStats: {}, phases: [] });
+    const measurement = readMeasurement(region, { sampling: SAMPLED, threads: [], vmStats: {}, phases: [], tallies: [] });
     expect(measurement).toMatchObject({ measured: false, locks: [], faults: { taken: 4, outcomes: [] } });
   });
 });
