@@ -110,6 +110,7 @@ type AgeHandler = (kvm: Kvm, slot: Memslot, start: Gfn, end: Gfn) => Task<boolea
 
 interface AgeOptions {
   readonly site: number;
+  /** Whether the caller asks for a flush if a page was young: not all kernels do it. */
   readonly flush: boolean;
 }
 
@@ -124,7 +125,11 @@ function* handleAge(kvm: Kvm, range: HostRange, handler: AgeHandler, options: Ag
     for (const { slot, start, end } of found) {
       if (yield* handler(kvm, slot, start, end)) young = true;
     }
-    if (options.flush && young) yield* kvmFlushRemoteTlbs(kvm);
+    if (young) kvm.counters[VmCounter.notifier_ages_young]++;
+    if (options.flush && young) {
+      kvm.counters[kvm.generation.flushOnAge ? VmCounter.age_flushes : VmCounter.age_flushes_elided]++;
+      if (kvm.generation.flushOnAge) yield* kvmFlushRemoteTlbs(kvm);
+    }
     yield* mmuWriteUnlock(kvm);
   }
   yield* srcuReadUnlock(kvm.srcu, kvm.thread, srcu);
@@ -138,8 +143,7 @@ export function* clearYoung(kvm: Kvm, range: HostRange): Task<boolean> {
 
 /** As {@link clearYoung}, with a flush if one was young (until 6.12). */
 export function* clearFlushYoung(kvm: Kvm, range: HostRange): Task<boolean> {
-  const flush = kvm.generation.flushOnAge;
-  return yield* handleAge(kvm, range, ageGfnRange, { site: Site.kvm_mmu_notifier_clear_flush_young, flush });
+  return yield* handleAge(kvm, range, ageGfnRange, { site: Site.kvm_mmu_notifier_clear_flush_young, flush: true });
 }
 
 /** Whether a page of `range` is young. */

@@ -23,6 +23,12 @@ export class Random {
     return Math.floor(unit * n);
   }
 
+  /** An index into `weights`, each as often as its weight says. */
+  weighted(weights: readonly number[]): number {
+    let draw = this.below(weights.reduce((sum, weight) => sum + weight, 0));
+    return weights.findIndex((weight) => (draw -= weight) < 0);
+  }
+
   /** True in `percent` of 100 cases. */
   chance(percent: number): boolean {
     return this.below(100) < percent;

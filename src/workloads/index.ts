@@ -1,6 +1,7 @@
 /**
  * All workloads by name.
  */
+import { aging } from './aging.ts';
 import { collapse } from './collapse.ts';
 import { demandPaging } from './demand-paging.ts';
 import { dirtyLog } from './dirty-log.ts';
@@ -21,6 +22,7 @@ export const WORKLOADS: readonly Workload[] = [
   zapRoots,
   nxRecovery,
   collapse,
+  aging,
   liveMigration,
   trace,
 ];

@@ -111,6 +111,50 @@ export const delayOption: NumberOption = {
   help: 'microseconds between two of them',
 };
 
+export const hostsOption: NumberOption = {
+  key: 'hosts',
+  letter: 'n',
+  long: 'hosts',
+  kind: 'number',
+  default: 1,
+  min: 1,
+  max: 64,
+  help: 'number of host threads',
+};
+
+export const rangeOption: SizeOption = {
+  key: 'range',
+  letter: 'l',
+  long: 'range',
+  kind: 'size',
+  default: 2 * 2 ** 20,
+  unit: PAGE_BYTES,
+  help: 'length of the range that an operation is about',
+};
+
+/** The value of {@link rangeOption} as programs want it. */
+export const rangePages = (options: WorkloadOptions): WorkloadOptions => ({
+  rangePages: (options.range as number) / PAGE_BYTES,
+});
+
+/** How often an operation is drawn among others: as its share is of the sum of all. */
+export const shareOption = (key: string, help: string): NumberOption => ({
+  key,
+  long: key.replaceAll('_', '-'),
+  kind: 'number',
+  default: 1,
+  min: 0,
+  max: 1000,
+  help,
+});
+
+/** Errors: UsageError where no operation may ever be drawn. */
+export function checkShares(options: WorkloadOptions, keys: readonly string[]): void {
+  if (keys.some((key) => options[key] !== 0)) return;
+  const given = keys.map((key) => `--${shareOption(key, '').long} 0`).join(' ');
+  throw new UsageError(`${given}: at least one of them must be more than 0`);
+}
+
 /** The thread that zaps roots, in the kernels that have one. */
 const ZAP_WORKER: ThreadPlan = { role: 'zap', name: 'zap worker', program: 'zap-worker', index: 0, daemon: true };
 

@@ -9,6 +9,7 @@ import { Vcpu } from '../../vm/vcpu.ts';
 import { VcpuArea } from '../../vm/vcpu-layout.ts';
 import { vcpuLeaveGuest } from '../../vm/vcpu-run.ts';
 import type { Program } from '../workload.ts';
+import { agingHost, agingIoctl, agingVcpu } from './aging.ts';
 import { collapseIoctl, collapseVcpu } from './collapse.ts';
 import { Control } from './control.ts';
 import { demandPagingIoctl, demandPagingVcpu } from './demand-paging.ts';
@@ -37,6 +38,9 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'zap-worker': zapWorker,
   'collapse-vcpu': collapseVcpu,
   'collapse-ioctl': collapseIoctl,
+  'aging-vcpu': agingVcpu,
+  'aging-ioctl': agingIoctl,
+  'aging-host': agingHost,
   'execute-vcpu': executeVcpu,
   'recover-periodically': recoverPeriodically,
   'trace-vcpu': traceVcpu,

@@ -28,17 +28,16 @@ export function* notifierStormHost(context: ProgramContext): Task<void> {
   const { pages } = memstressLayout(options);
   const length = Math.min(pages, options.rangePages as number);
   const weights = [options.unmap, options.protect, options.age] as number[];
-  const sum = weights[0] + weights[1] + weights[2];
   for (let i = 0; i < (options.iterations as number); i++) {
     yield* pauseUntil(thread, control, thread.now() + (options.delay as number) * 1000);
     if (yield* control.stopped()) return;
     const range = { first: random.below(pages - length + 1), pages: length };
-    const draw = random.below(sum);
+    const operation = random.weighted(weights);
     const began = thread.now();
-    if (draw < weights[0]) {
+    if (operation === 0) {
       yield* hostDontneed(vm, region, range);
       context.phase('unmap', thread.now() - began);
-    } else if (draw < weights[0] + weights[1]) {
+    } else if (operation === 1) {
       yield* hostMprotect(vm, region, range, 'read');
       yield* hostMprotect(vm, region, range, 'read-write');
       context.phase('protect', thread.now() - began);
