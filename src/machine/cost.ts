@@ -43,6 +43,14 @@ export const Cost = {
   emulate: 18,
   /** Initialising one child entry when a huge page is split. */
   splitEntry: 19,
+  /** Passing one page of a bucket of the rmap-based MMU's page hash: a load that follows a pointer to far away. */
+  hashedPage: 20,
+  /** One page of kernel memory by kvzalloc: allocated, cleared, mapped. */
+  kernelPage: 21,
+  /** What synchronize_srcu_expedited takes beyond the readers: its workers are woken, and wake the caller. */
+  srcuGracePeriod: 22,
+  /** Setting up a walk by software: finding the root, the iterator's fields. */
+  walkStart: 23,
 } as const;
 
 export type Cost = (typeof Cost)[keyof typeof Cost];

@@ -10,11 +10,12 @@
  *
  * Order: as for RCU, the entry is an exchange and the grace period begins with a barrier.
  */
+import { Cost } from './cost.ts';
 import { Counter } from './counters.ts';
 import { InvariantError } from './invariant.ts';
 import { checkMaySleep } from './lock-order.ts';
 import { sleepLock, sleepUnlock } from './mutex.ts';
-import { type Address, fence, own, read, relax, rmw, type Task, write } from './point.ts';
+import { type Address, fence, own, read, relax, rmw, spend, type Task, write } from './point.ts';
 import { THREAD_WORDS, type Thread, ThreadWord } from './thread.ts';
 
 export const SRCU_WORDS = 32;
@@ -86,6 +87,7 @@ export function* synchronizeSrcu(srcu: Srcu, thread: Thread): Task<void> {
   yield* drain(srcu, thread, 1 - active);
   memory.xchg32(yield rmw(srcu.index), 1 - active);
   yield* drain(srcu, thread, active);
+  yield spend(Cost.srcuGracePeriod);
   yield* sleepUnlock(srcu.gracePeriods, thread);
   thread.counters[Counter.srcuGracePeriods]++;
 }

@@ -71,6 +71,7 @@ export function* tdpIterStart(kvm: Kvm, iter: TdpIter, root: number, minLevel: L
   iter.asId = roleAsId(role);
   iter.minLevel = minLevel;
   iter.path[iter.rootLevel] = root;
+  yield spend(Cost.walkStart);
   yield* tdpIterRestart(kvm, iter);
 }
 

@@ -14,7 +14,7 @@ import { PageHeader, roleAsId, roleInvalid } from '../mmu/mmu-page.ts';
 import { isLastSpte, isShadowPresent, spteToChildPage } from '../mmu/spte.ts';
 import { pagesStat, VmStat, vmStat } from '../mmu/vm-stat.ts';
 import { rmapHead, rmapHeads } from './drop-spte.ts';
-import { HASH_BUCKETS, PTE_DESC_SPTES, RMAP_HEAD_WORDS, ShadowHeader, type ShadowLayout, ShadowWord } from './shadow-layout.ts';
+import { PTE_DESC_SPTES, RMAP_HEAD_WORDS, ShadowHeader, type ShadowLayout, ShadowWord } from './shadow-layout.ts';
 
 /** What is wrong, and where as far as it is one word's matter. */
 export interface AuditFinding {
@@ -182,7 +182,7 @@ class Audit {
   #checkHash(pages: readonly number[]): void {
     const { memory } = this.kvm;
     const hashed = new Set<number>();
-    for (let i = 0; i < HASH_BUCKETS; i++) {
+    for (let i = 0; i < this.layout.buckets; i++) {
       let page = load(memory, (this.layout.hash + i) as Address);
       while (page !== 0 && !hashed.has(page)) {
         hashed.add(page);

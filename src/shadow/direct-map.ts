@@ -22,6 +22,7 @@ import { isLargeSpte, isShadowPresent, isWritable, type Spte, sptePfn, spteToChi
 import type { VcpuMmu } from '../mmu/vcpu-mmu.ts';
 import { readSpte, writeSptePlain } from '../mmu/write-spte.ts';
 import { dropSpte, rmapAdd } from './drop-spte.ts';
+import { mmuNeedWriteProtect } from './need-write-protect.ts';
 import type { Rmaps } from './rmap.ts';
 import { accountHugeNxPage, dropParentPte, getPage, linkShadowPage } from './shadow-page.ts';
 import { mmuSpteUpdate, traceChange } from './shadow-spte.ts';
@@ -89,7 +90,7 @@ function* installLeaf(kvm: Kvm, rmaps: Rmaps, fault: PageFault, goal: Goal): Tas
     yield* installMmio(kvm, gfn, goal);
     result = RetPf.emulate;
   } else {
-    const next = yield* makeLeaf(kvm, slot, fault, goal, old);
+    const next = yield* makeLeaf(kvm, rmaps, slot, fault, goal, old);
     result = equal64(next, old) ? RetPf.spurious : RetPf.fixed;
     if (result === RetPf.fixed) {
       if (yield* storeLeaf(kvm, rmaps, slot, gfn, goal, old, next)) flush = true;
@@ -113,14 +114,14 @@ function* installMmio(kvm: Kvm, gfn: Gfn, { page, sptep, spte }: Goal): Task<voi
 }
 
 /** The leaf's value. Where it is writable and the slot logs, its gfn is marked now (set_spte). */
-function* makeLeaf(kvm: Kvm, slot: Memslot, fault: PageFault, { page, level }: Goal, old: Spte): Task<Spte> {
+function* makeLeaf(kvm: Kvm, rmaps: Rmaps, slot: Memslot, fault: PageFault, { page, level }: Goal, old: Spte): Task<Spte> {
   const role = kvm.pages.role(page);
   const next = kvm.spte.makeLeaf({
     level,
     pfn: fault.pfn,
     access: roleAccess(role),
     hostWritable: fault.mapWritable,
-    writeTracked: yield* gfnIsWriteTracked(kvm, fault.gfn),
+    writeTracked: fault.mapWritable && (yield* mmuNeedWriteProtect(kvm, rmaps, fault.gfn)),
     prefetch: fault.prefetch,
     old,
     adType: adTypeOf(kvm, role),

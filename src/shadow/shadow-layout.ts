@@ -5,7 +5,7 @@
 import type { ArenaLayout } from '../machine/arena.ts';
 import type { Address } from '../machine/point.ts';
 
-/** Buckets of the page hash: a power of two (1 << KVM_MMU_HASH_SHIFT). */
+/** Buckets of the page hash: a power of two (1 << KVM_MMU_HASH_SHIFT, 12 since 4.11). */
 export const HASH_BUCKETS = 4096;
 /** Words of one `struct pte_list_desc`: three SPTE addresses (PTE_LIST_EXT), and the next descriptor. */
 export const PTE_DESC_WORDS = 4;
@@ -44,12 +44,15 @@ export class ShadowLayout {
   readonly hash: Address;
   readonly descriptors: Address;
   readonly descriptorCount: number;
+  /** Buckets of the page hash. */
+  readonly buckets: number;
 
   /** @param descriptorCount how many `pte_list_desc` there are: each SPTE of a list with more than one may need one */
-  constructor(arena: ArenaLayout, descriptorCount: number) {
+  constructor(arena: ArenaLayout, descriptorCount: number, buckets: number) {
     this.descriptorCount = descriptorCount;
+    this.buckets = buckets;
     this.state = arena.reserve('shadow mmu', 16);
-    this.hash = arena.reserve('mmu_page_hash', HASH_BUCKETS);
+    this.hash = arena.reserve('mmu_page_hash', buckets);
     this.descriptors = arena.reserve('pte_list_desc', PTE_DESC_WORDS * (descriptorCount + 1));
   }
 

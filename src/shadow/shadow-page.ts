@@ -24,15 +24,29 @@ import { addVmStat, VmStat } from '../mmu/vm-stat.ts';
 import { readSpte, writeSptePlain } from '../mmu/write-spte.ts';
 import { dropSpte } from './drop-spte.ts';
 import type { Rmaps } from './rmap.ts';
-import { HASH_BUCKETS, ShadowHeader, ShadowWord } from './shadow-layout.ts';
+import { ShadowHeader, type ShadowLayout, ShadowWord } from './shadow-layout.ts';
 import { traceChange } from './shadow-spte.ts';
 
 /** Pages zapped but not freed yet: they wait for the flush (the kernel's invalid_list). */
 export type InvalidList = number[];
 
-function bucket(rmaps: Rmaps, gfn: Gfn): Address {
-  const folded = (gfn ^ Math.floor(gfn / HASH_BUCKETS)) & (HASH_BUCKETS - 1);
-  return (rmaps.layout.hash + folded) as Address;
+/** Of the hash's bits: the golden ratio, 64 bits (GOLDEN_RATIO_64 of hash_64()), as its upper and lower half. */
+const RATIO_HIGH = 0x61c8_8646;
+const RATIO_LOW = 0x80b5_83eb;
+
+/** The bucket of the pages for `gfn` (kvm_page_table_hashfn): the upper bits of the gfn times the golden ratio. */
+export function bucketOf(layout: ShadowLayout, gfn: Gfn): Address {
+  const low = gfn >>> 0;
+  const high = Math.floor(gfn / 2 ** 32);
+  const upper = (Math.imul(low, RATIO_HIGH) + Math.imul(high, RATIO_LOW) + mulHigh(low, RATIO_LOW)) >>> 0;
+  return (layout.hash + Math.floor(upper / (2 ** 32 / layout.buckets))) as Address;
+}
+
+/** The upper 32 bits of the product of two unsigned 32-bit numbers. */
+function mulHigh(a: number, b: number): number {
+  const cross = (a >>> 16) * (b & 0xffff) + (((a & 0xffff) * (b & 0xffff)) >>> 16);
+  const other = (a & 0xffff) * (b >>> 16) + (cross % 0x10000);
+  return (a >>> 16) * (b >>> 16) + Math.floor(cross / 0x10000) + Math.floor(other / 0x10000);
 }
 
 const header = (kvm: Kvm, page: number, word: number): Address => kvm.pages.word(page, word);
@@ -59,7 +73,7 @@ export function* isObsoleteSp(kvm: Kvm, page: number): Task<boolean> {
 
 /** The page for `gfn` with `role`: found in the hash, or new. */
 export function* getPage(kvm: Kvm, rmaps: Rmaps, vcpu: VcpuMmu, gfn: Gfn, role: number): Task<number> {
-  const head = bucket(rmaps, gfn);
+  const head = bucketOf(rmaps.layout, gfn);
   for (let page = yield* load(kvm, head); page !== 0; page = yield* load(kvm, header(kvm, page, ShadowHeader.hashNext))) {
     const same = kvm.pages.gfn(page) === gfn && (yield* load(kvm, header(kvm, page, PageHeader.role))) === role;
     if (same && !(yield* isObsoleteSp(kvm, page))) return page;
@@ -97,7 +111,7 @@ function* unlinkActive(kvm: Kvm, rmaps: Rmaps, page: number): Task<void> {
 }
 
 function* unhash(kvm: Kvm, rmaps: Rmaps, page: number): Task<void> {
-  let link = bucket(rmaps, kvm.pages.gfn(page));
+  let link = bucketOf(rmaps.layout, kvm.pages.gfn(page));
   for (let at = yield* load(kvm, link); at !== 0; at = yield* load(kvm, link)) {
     if (at === page) {
       yield* store(kvm, link, yield* load(kvm, header(kvm, page, ShadowHeader.hashNext)));

@@ -9,6 +9,7 @@
 import { Cost } from '../machine/cost.ts';
 import { spend, type Task } from '../machine/point.ts';
 import type { Kvm } from '../mmu/kvm.ts';
+import { handleUserfault } from './host-mm.ts';
 import { generationOf, HostPte, isHuge, isPresent, isTable, isWritable, isZeroPage, makePte, vmaFlags } from './host-pte.ts';
 import {
   clampToEntry,
@@ -49,7 +50,7 @@ export function* faultHostPage(kvm: Kvm, space: HostSpace, region: HostRegion, p
 function* populate(kvm: Kvm, space: HostSpace, region: HostRegion, page: number, write: boolean): Task<void> {
   const { thread } = kvm;
   const entry = region.entryOf(page);
-  if (region.userfaultfd) yield spend(Cost.userfaultfd);
+  if (region.userfaultfd) yield* handleUserfault(space);
   yield* lockHostRange(space, thread, region, entry);
   // Another thread may have come first.
   const old = lockedPte(space, region, page);

@@ -83,6 +83,8 @@ export class HostSpace {
   readonly heap: Heap;
   /** mmap_lock, taken to change VMAs. */
   readonly mmapLock: Mutex;
+  /** What userfaultfd updates for each page: see `host-mm.ts`. */
+  readonly mm: Address;
   readonly #locks: readonly SpinLock[];
 
   constructor(memory: Memory, layout: VmLayout) {
@@ -92,6 +94,7 @@ export class HostSpace {
     this.frames = new Frames(memory, layout.frames, layout.contents);
     this.heap = new Heap(memory, layout.heap, layout.heapWords);
     this.mmapLock = new Mutex(layout.mmapLock, LockNumber.hostMmap);
+    this.mm = layout.mm;
     this.#locks = Array.from(
       { length: config.hostPageTableLocks },
       (_, i) => new SpinLock((layout.hostTableLocks + SPINLOCK_WORDS * i) as Address, LockNumber.hostPageTable),

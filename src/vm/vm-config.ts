@@ -6,6 +6,7 @@
 import type { KvmConfig } from '../mmu/kvm.ts';
 import { PG_LEVEL_1G, PG_LEVEL_2M } from '../mmu/level.ts';
 import type { ParamName } from '../mmu/params.ts';
+import { HASH_BUCKETS } from '../shadow/shadow-layout.ts';
 import { VCPU_AREA_DEFAULTS, type VcpuAreaConfig } from './vcpu-layout.ts';
 
 /**
@@ -34,6 +35,8 @@ export interface VmConfig extends KvmConfig, VcpuAreaConfig {
    * page of `memory` to be mapped twice.
    */
   readonly rmapDescriptors: number | null;
+  /** The rmap-based MMU only: buckets of its page hash, a power of two. */
+  readonly mmuPageHashBuckets: number;
   readonly memory: readonly MemoryRegionConfig[];
   /** Memslots that an address space can hold at a time (KVM_USER_MEM_SLOTS is 32764). */
   readonly maxMemslots: number;
@@ -63,6 +66,7 @@ export const VM_DEFAULTS: VmConfig = {
   adBits: true,
   mmu: 'tdp',
   rmapDescriptors: null,
+  mmuPageHashBuckets: HASH_BUCKETS,
   ...VCPU_AREA_DEFAULTS,
   memory: [],
   maxMemslots: 32,
@@ -82,6 +86,8 @@ export function vmConfig(options: Partial<VmConfig>): VmConfig {
   check(config.vcpus >= 0 && config.threads >= 1, 'a VM needs a thread');
   check(config.frameGenerations >= 1, `frameGenerations: ${config.frameGenerations} is not positive`);
   check(config.entries >= 2 && Number.isInteger(Math.log2(config.entries)), `entries: ${config.entries} is no power of two`);
+  const buckets = config.mmuPageHashBuckets;
+  check(buckets >= 1 && Number.isInteger(Math.log2(buckets)), `mmuPageHashBuckets: ${buckets} is no power of two`);
   const names = new Set(config.memory.map(({ name }) => name));
   check(names.size === config.memory.length, 'two memory regions have one name');
   for (const region of config.memory) {

@@ -7,6 +7,7 @@ import { KvmLayout } from '../mmu/kvm.ts';
 import { ShadowLayout } from '../shadow/shadow-layout.ts';
 import { FrameLayout } from './frames.ts';
 import { HEAP_HEAD_WORDS, heapBlockWords } from './heap.ts';
+import { HOST_MM_WORDS } from './host-mm.ts';
 import { RMAP_LEVELS, rmapArrayWords, rmapHeadsAtMost } from './slot-rmaps.ts';
 import { vcpuAreaWords } from './vcpu-layout.ts';
 import { spanOf, type VmConfig } from './vm-config.ts';
@@ -47,6 +48,8 @@ export class VmLayout {
   readonly memslotSets: Address;
   readonly hostTableLocks: Address;
   readonly mmapLock: Address;
+  /** See `host-mm.ts`. */
+  readonly mm: Address;
   readonly hostTables: readonly HostTableLayout[];
   readonly heap: Address;
   readonly heapWords: number;
@@ -60,12 +63,13 @@ export class VmLayout {
     const { arena } = this;
     this.config = config;
     this.kvm = new KvmLayout(arena, config);
-    this.shadow = config.mmu === 'shadow' ? new ShadowLayout(arena, rmapDescriptors(config)) : null;
+    this.shadow = config.mmu === 'shadow' ? new ShadowLayout(arena, rmapDescriptors(config), config.mmuPageHashBuckets) : null;
     this.words = arena.reserve('vm', LINE_WORDS);
     this.activeSets = arena.reserve('active memslots', LINE_WORDS * ADDRESS_SPACES);
     this.memslotSets = arena.reserve('memslots', ADDRESS_SPACES * 2 * this.memslotSetWords);
     this.hostTableLocks = arena.reserve('host page-table locks', SPINLOCK_WORDS * config.hostPageTableLocks);
     this.mmapLock = arena.reserve('mmap_lock', MUTEX_WORDS);
+    this.mm = arena.reserve('mm_struct', config.memory.some(({ userfaultfd }) => userfaultfd) ? HOST_MM_WORDS : 0);
     this.hostTables = config.memory.map(({ name, type, pages }) => {
       const span = spanOf(config, type);
       const entries = Math.ceil(pages / span);

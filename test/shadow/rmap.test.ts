@@ -13,7 +13,7 @@ function make(descriptors: number): {
   load: (a: number) => number;
 } {
   const arena = new ArenaLayout();
-  const layout = new ShadowLayout(arena, descriptors);
+  const layout = new ShadowLayout(arena, descriptors, 16);
   const base = arena.reserve('heads', 8);
   const memory = new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * arena.words)));
   return {

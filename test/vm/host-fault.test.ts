@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
+
+import { type Address, own } from '../../src/machine/point.ts';
+import { roundRobin } from '../../src/machine/run.ts';
 import { FREE_FRAME } from '../../src/vm/frames.ts';
 import { faultHostPage, NO_HOST_PAGE } from '../../src/vm/host-fault.ts';
+import { HostMmWord } from '../../src/vm/host-mm.ts';
 import { hostDontneed, hostMigratePages, hostTouch } from '../../src/vm/host-operations.ts';
 import { isHuge, isWritable, isZeroPage } from '../../src/vm/host-pte.ts';
 import { readHostPte } from '../../src/vm/host-space.ts';
@@ -90,9 +94,27 @@ describe('a host page fault', () => {
   });
 
   it('gets one 4K page at a time from a userfaultfd handler', () => {
-    const { fault, state } = hostWith('thp', { userfaultfd: true });
+    const { fault, state, vm } = hostWith('thp', { userfaultfd: true });
     fault(3, false);
     expect([state(3), state(4)]).toEqual(['writable', 'none']);
+    fault(4, true);
+    fault(4, true);
+    const word = (index: number): number => vm.memory.load32(own((vm.space.mm + index) as Address));
+    const { mmapLockReaders, users, residentPages } = HostMmWord;
+    expect([word(mmapLockReaders), word(users), word(residentPages)]).toEqual([0, 0, 2]);
+  });
+
+  it('takes mmap_lock for read five times for a page from userfaultfd: four times in get_user_pages, once in the handler', () => {
+    const { vm, region, machine } = hostWith('4k', { userfaultfd: true });
+    const updates = (): number[] => {
+      const seen: number[] = [];
+      const onStep = (_task: number, _kind: number, a: Address): void => void seen.push(a - vm.space.mm);
+      machine.together([faultHostPage(vm.kvm, vm.space, region, 7, true)], roundRobin(), { onStep });
+      const { mmapLockReaders, users, residentPages } = HostMmWord;
+      return [mmapLockReaders, users, residentPages].map((word) => seen.filter((a) => a === word).length);
+    };
+    expect(updates()).toEqual([10, 2, 1]);
+    expect(updates()).toEqual([0, 0, 0]);
   });
 
   it('finds populated memory mapped, without a table for it', () => {
