@@ -17,8 +17,8 @@ export interface Figure {
   readonly why?: string;
 }
 
-/** A prediction that is off by more than this share needs an explanation. */
-export const MISS = 0.15;
+/** A figure that is off by more than this share needs an explanation. */
+export const MISS = 0.1;
 
 export const deviationOf = ({ published, simulated }: Figure): number | null =>
   published === null || published === 0 ? null : simulated / published - 1;

@@ -1,18 +1,17 @@
 /**
  * Finds the prices of `fitted-profiles.ts` again: each by its own figure, by the secant rule, round and round until all hold.
  */
-import { eagerSplitSeconds, eagerSplitTasks, PUBLISHED } from './eager-split.ts';
+import { PUBLISHED } from './eager-split.ts';
+import { type InitiallySetSeconds, initiallySetSeconds } from './eager-split-runs.ts';
 import type { Laboratory, Scale } from './figure.ts';
 import { type FittedPrices, fittedSkylake } from './fitted-profiles.ts';
 
-type Seconds = ReturnType<typeof eagerSplitSeconds>;
-
-/** Which figure decides each price, and the published value. */
-const TARGETS: readonly { price: keyof FittedPrices; of: (s: Seconds) => number; published: number }[] = [
-  { price: 'walkLevel', of: (s) => s.dirty2On, published: PUBLISHED.initiallySet.on.dirty2 },
-  { price: 'splitEntry', of: (s) => s.enableOn, published: PUBLISHED.plain.on.enable },
-  { price: 'spteChange', of: (s) => s.clear3Off, published: PUBLISHED.initiallySet.off.clear3 },
-  { price: 'remoteNs', of: (s) => s.dirty2Off, published: PUBLISHED.initiallySet.off.dirty2 },
+/** Which figure decides each price. */
+const TARGETS: readonly { readonly price: keyof FittedPrices; readonly of: (s: InitiallySetSeconds) => number }[] = [
+  { price: 'walkLevel', of: ({ on }) => on.dirty2 },
+  { price: 'splitEntry', of: ({ on }) => on.clear1 },
+  { price: 'spteChange', of: ({ off }) => off.clear3 },
+  { price: 'remoteNs', of: ({ off }) => off.dirty2 },
 ];
 
 /** Good enough: a share of the figure. */
@@ -33,25 +32,21 @@ export async function fitEagerSplit(
   onRound: (round: FitRound) => void,
 ): Promise<FittedPrices> {
   let prices = start;
-  let before: { prices: FittedPrices; seconds: Seconds } | null = null;
+  let before: { prices: FittedPrices; seconds: InitiallySetSeconds } | null = null;
   for (let round = 0; round < ROUNDS_MAX; round++) {
-    const tasks = eagerSplitTasks(fittedSkylake(prices), scale);
-    const [setOff, setOn, plainOff, plainOn] = await Promise.all(
-      [tasks.setOff, tasks.setOn, tasks.plainOff, tasks.plainOn].map((task) => laboratory.run(task)),
-    );
-    const seconds = eagerSplitSeconds({ setOff, setOn, plainOff, plainOn }, scale);
+    const seconds = await initiallySetSeconds(laboratory, fittedSkylake(prices), scale);
     const deviations = Object.fromEntries(
-      TARGETS.map(({ price, of, published }) => [price, of(seconds) / published - 1]),
+      TARGETS.map(({ price, of }) => [price, of(seconds) / of(PUBLISHED.initiallySet) - 1]),
     ) as FitRound['deviations'];
     onRound({ prices, deviations });
     if (TARGETS.every(({ price }) => Math.abs(deviations[price]) <= TOLERANCE)) break;
     const next: Record<keyof FittedPrices, number> = { ...prices };
-    for (const { price, of, published } of TARGETS) {
+    for (const { price, of } of TARGETS) {
       const value = of(seconds);
       const last = before === null ? Number.NaN : (value - of(before.seconds)) / (prices[price] - before.prices[price]);
       // Half as dear, half as slow, until two rounds tell better.
       const slope = last > 0 && Number.isFinite(last) ? last : (0.7 * value) / prices[price];
-      const wanted = prices[price] + (published - value) / slope;
+      const wanted = prices[price] + (of(PUBLISHED.initiallySet) - value) / slope;
       next[price] = Math.round(10 * Math.min(3 * prices[price], Math.max(prices[price] / 3, wanted))) / 10;
     }
     before = { prices, seconds };

@@ -29,7 +29,7 @@ export const paper: CliCommand = {
       .argument('[name]', NAMES.join(', '))
       .option('--all', 'all of them')
       .option('--full', 'guests as large as published (takes hours)')
-      .option('--fit', 'find the fitted prices of eager-split again, and print each round')
+      .option('--fit', 'find the prices again that are fitted to figures of eager-split, and print each round')
       .option('--json <file>', 'write the figures as JSON')
       .action(async (name: string | undefined, values: PaperValues) => {
         await runPapers(choose(name, values), values, surroundings);
@@ -39,8 +39,9 @@ export const paper: CliCommand = {
 
 /** Errors: UsageError. */
 function choose(name: string | undefined, { all = false, fit = false }: PaperValues): readonly Paper[] {
-  if (fit && name !== 'eager-split')
-    throw new UsageError('--fit: only eager-split has fitted prices: tdpsim paper eager-split --fit');
+  if (fit && (all || (name !== undefined && name !== 'eager-split')))
+    throw new UsageError('--fit: only eager-split has fitted prices: tdpsim paper --fit');
+  if (fit) return [];
   if (all) {
     if (name !== undefined) throw new UsageError(`paper: give ${name} or --all, not both`);
     return PAPERS;
