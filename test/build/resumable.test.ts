@@ -130,6 +130,15 @@ describe('makeResumable', () => {
     expect(() => runner.resume(1 as Granted)).toThrow('no');
   });
 
+  it('knows the method of an object by its own star, which may be the only one', () => {
+    const code = makeResumable('const o = { *double(n) { return 2 * (yield point(n)); } };', 'a.ts', 'r')!.code;
+    const o = new Function('point', '$park', '$suspended', `${code.replace(/\nimport .*\n/, '\n')}\nreturn o;`);
+    const runner = runtime.runnerOf(() => o((n: number) => -1 - n, runtime.park, runtime.suspended).double(4));
+    expect(runner.resume(0 as Granted)).toBe(-5);
+    runner.resume(21 as Granted);
+    expect(runner.result).toBe(42);
+  });
+
   it('leaves functions alone that are no coroutines', () => {
     expect(makeResumable('export const a = () => 1;', 'a.ts', 'r')).toBeNull();
   });

@@ -96,7 +96,8 @@ class Writer {
   #pair(fn, whole, facts, resumer, resumedHead, isExpression = false) {
     const { start, end } = whole;
     const code = this.#code;
-    const star = findStar(code, start);
+    // A method of an object is taken from its parameters on, which stand behind the star.
+    const star = isExpression ? -1 : findStar(code, start);
     const head = isExpression
       ? `function ${code.slice(fn.params.length > 0 ? paramsStart(code, fn) : code.lastIndexOf('(', fn.body.start), fn.body.start)}`
       : code.slice(start, star) + code.slice(star + 1, fn.body.start);
