@@ -94,7 +94,7 @@ async function inTheExplorer(): Promise<Int32Array> {
           const counters = new Float64Array(COUNTER_SLOTS);
           const environment = { memory, now: () => 0, needResched: () => false, counters, probe: null };
           const vm = openVm({ layout: layout.vm, threadId, threadName: thread.name, environment });
-          yield* runProgram({ plan, thread, vm, control: layout.control, seed: 1, phase: () => {} });
+          yield* runProgram({ plan, thread, vm, control: layout.control, seed: 1, phase: () => {}, tally: () => {} });
         },
       })),
       check: (final) => {

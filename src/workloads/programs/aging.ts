@@ -94,18 +94,19 @@ export function* agingIoctl(context: ProgramContext): Task<void> {
   const { thread } = vm;
   const vcpus = options.vcpus as number;
   yield* createSlots(vm, options);
-  let parts = 0;
+  /** Parts of rounds that will have ended. */
+  const at = { parts: 0 };
   for (const { name, kind } of AGING_ROUNDS.slice(0, LOAD_ROUND)) {
     if (kind === 'load') yield* control.setFlag(true);
     const began = thread.now();
     yield* control.beginRound();
     if (kind === 'load') {
-      parts += options.hosts as number;
-      if (!(yield* control.awaitRounds(parts))) return;
+      at.parts += options.hosts as number;
+      if (!(yield* control.awaitRounds(at.parts))) return;
       yield* control.setFlag(false);
     }
-    parts += vcpus;
-    if (!(yield* control.awaitRounds(parts))) return;
+    at.parts += vcpus;
+    if (!(yield* control.awaitRounds(at.parts))) return;
     context.phase(name, thread.now() - began);
   }
   yield* control.checkpoint();
@@ -120,14 +121,14 @@ export function* agingIoctl(context: ProgramContext): Task<void> {
     );
   }
   yield* control.beginRound();
-  parts += vcpus;
-  if (!(yield* control.awaitRounds(parts))) return;
+  at.parts += vcpus;
+  if (!(yield* control.awaitRounds(at.parts))) return;
   const before = thread.counters[VmCounter.age_flushes];
   yield* age(vm, all, 'clear_flush_young');
   const flushed = thread.counters[VmCounter.age_flushes] > before;
   yield* control.beginRound();
-  parts += vcpus;
-  if (!(yield* control.awaitRounds(parts))) return;
+  at.parts += vcpus;
+  if (!(yield* control.awaitRounds(at.parts))) return;
   const used = yield* age(vm, all, 'test_young');
   context.tally('still idle at the end', used.asked - used.young);
   // Where nothing was flushed, what the TLBs held is used without anybody noticing.

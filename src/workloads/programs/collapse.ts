@@ -59,17 +59,17 @@ export function* collapseIoctl(context: ProgramContext): Task<void> {
   const slots = testSlots(options);
   const manual = vm.kvm.params.manualProtect;
   yield* createSlots(vm, options);
-  let parts = 0;
-  let began = thread.now();
+  /** Parts of rounds that will have ended, and when the present phase began. */
+  const at = { parts: 0, began: thread.now() };
   const ended = (phase: string): void => {
     const now = thread.now();
-    context.phase(phase, now - began);
-    began = now;
+    context.phase(phase, now - at.began);
+    at.began = now;
   };
   function* round(): Task<boolean> {
     yield* control.beginRound();
-    parts += vcpus;
-    return yield* control.awaitRounds(parts);
+    at.parts += vcpus;
+    return yield* control.awaitRounds(at.parts);
   }
   function* harvest(): Task<void> {
     for (const slot of slots) {
@@ -86,28 +86,28 @@ export function* collapseIoctl(context: ProgramContext): Task<void> {
     context.tally('huge before', hugePages(vm));
     yield* control.setFlag(true);
     yield* control.beginRound();
-    parts += vcpus;
+    at.parts += vcpus;
     yield* delay();
-    began = thread.now();
+    at.began = thread.now();
     for (const slot of slots) yield* setRegion(vm, { ...slot, flags: SlotFlag.logDirty });
     ended('enable');
     for (let harvests = 0; harvests < (options.harvests as number); harvests++) {
       yield* delay();
-      began = thread.now();
+      at.began = thread.now();
       yield* harvest();
       ended('harvest');
     }
     yield* delay();
     context.tally('huge while logging', hugePages(vm));
     const flushes = thread.counters[Counter.flushRequests];
-    began = thread.now();
+    at.began = thread.now();
     for (const slot of slots) yield* setRegion(vm, slot);
     ended('disable');
     context.tally('flushes while disabling', thread.counters[Counter.flushRequests] - flushes);
     context.tally('huge after', hugePages(vm));
     yield* control.setFlag(false);
-    if (!(yield* control.awaitRounds(parts))) return;
-    began = thread.now();
+    if (!(yield* control.awaitRounds(at.parts))) return;
+    at.began = thread.now();
     if (!(yield* round())) return;
     ended('refault');
     context.tally('huge at rest', hugePages(vm));
