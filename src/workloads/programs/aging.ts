@@ -13,6 +13,7 @@ import type { ProgramContext } from '../workload.ts';
 import { guestPass } from './guest-pass.ts';
 import { type MemstressLayout, memstressLayout, TEST_REGION, vcpuPages } from './memstress-layout.ts';
 import { pauseUntil } from './pause.ts';
+import { Rounds } from './rounds.ts';
 import { createSlots } from './vmm.ts';
 
 /** What all vCPU threads do in a round. */
@@ -92,22 +93,18 @@ export function* agingVcpu(context: ProgramContext): Task<void> {
 export function* agingIoctl(context: ProgramContext): Task<void> {
   const { vm, control, options } = context;
   const { thread } = vm;
-  const vcpus = options.vcpus as number;
   yield* createSlots(vm, options);
-  /** Parts of rounds that will have ended. */
-  const at = { parts: 0 };
+  const rounds = new Rounds(context);
   for (const { name, kind } of AGING_ROUNDS.slice(0, LOAD_ROUND)) {
     if (kind === 'load') yield* control.setFlag(true);
-    const began = thread.now();
-    yield* control.beginRound();
+    rounds.restartClock();
+    yield* rounds.begin();
     if (kind === 'load') {
-      at.parts += options.hosts as number;
-      if (!(yield* control.awaitRounds(at.parts))) return;
+      if (!(yield* rounds.awaitOthers(options.hosts as number))) return;
       yield* control.setFlag(false);
     }
-    at.parts += vcpus;
-    if (!(yield* control.awaitRounds(at.parts))) return;
-    context.phase(name, thread.now() - began);
+    if (!(yield* rounds.await())) return;
+    rounds.ended(name);
   }
   yield* control.checkpoint();
 
@@ -120,15 +117,11 @@ export function* agingIoctl(context: ProgramContext): Task<void> {
       `${idle.young} of ${idle.asked} pages are young, but no vCPU ran since they were made old`,
     );
   }
-  yield* control.beginRound();
-  at.parts += vcpus;
-  if (!(yield* control.awaitRounds(at.parts))) return;
+  if (!(yield* rounds.run())) return;
   const before = thread.counters[VmCounter.age_flushes];
   yield* age(vm, all, 'clear_flush_young');
   const flushed = thread.counters[VmCounter.age_flushes] > before;
-  yield* control.beginRound();
-  at.parts += vcpus;
-  if (!(yield* control.awaitRounds(at.parts))) return;
+  if (!(yield* rounds.run())) return;
   const used = yield* age(vm, all, 'test_young');
   context.tally('still idle at the end', used.asked - used.young);
   // Where nothing was flushed, what the TLBs held is used without anybody noticing.

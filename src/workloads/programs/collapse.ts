@@ -17,6 +17,7 @@ import { guestPass } from './guest-pass.ts';
 import { checkOnHugePages } from './mapping-levels.ts';
 import { memstressLayout, vcpuPages } from './memstress-layout.ts';
 import { pauseUntil } from './pause.ts';
+import { Rounds } from './rounds.ts';
 import { clearLog, createSlots, getLog, sendPages, setRegion, testSlots } from './vmm.ts';
 
 /** Accesses of one run of a vCPU under load: it looks for the end of the load after each. */
@@ -55,22 +56,10 @@ const hugePages = ({ kvm }: Vm): number => vmStat(kvm, VmStat.pages2m) + vmStat(
 export function* collapseIoctl(context: ProgramContext): Task<void> {
   const { vm, control, options } = context;
   const { thread } = vm;
-  const vcpus = options.vcpus as number;
   const slots = testSlots(options);
   const manual = vm.kvm.params.manualProtect;
   yield* createSlots(vm, options);
-  /** Parts of rounds that will have ended, and when the present phase began. */
-  const at = { parts: 0, began: thread.now() };
-  const ended = (phase: string): void => {
-    const now = thread.now();
-    context.phase(phase, now - at.began);
-    at.began = now;
-  };
-  function* round(): Task<boolean> {
-    yield* control.beginRound();
-    at.parts += vcpus;
-    return yield* control.awaitRounds(at.parts);
-  }
+  const rounds = new Rounds(context);
   function* harvest(): Task<void> {
     for (const slot of slots) {
       const bitmap = yield* getLog(vm, slot);
@@ -80,36 +69,35 @@ export function* collapseIoctl(context: ProgramContext): Task<void> {
   }
   const delay = (): Task<void> => pauseUntil(thread, control, thread.now() + (options.delay as number) * 1000);
 
-  if (!(yield* round())) return;
-  ended('populate');
+  if (!(yield* rounds.run())) return;
+  rounds.ended('populate');
   for (let i = 0; i < (options.iterations as number); i++) {
     context.tally('huge before', hugePages(vm));
     yield* control.setFlag(true);
-    yield* control.beginRound();
-    at.parts += vcpus;
+    yield* rounds.begin();
     yield* delay();
-    at.began = thread.now();
+    rounds.restartClock();
     for (const slot of slots) yield* setRegion(vm, { ...slot, flags: SlotFlag.logDirty });
-    ended('enable');
+    rounds.ended('enable');
     for (let harvests = 0; harvests < (options.harvests as number); harvests++) {
       yield* delay();
-      at.began = thread.now();
+      rounds.restartClock();
       yield* harvest();
-      ended('harvest');
+      rounds.ended('harvest');
     }
     yield* delay();
     context.tally('huge while logging', hugePages(vm));
     const flushes = thread.counters[Counter.flushRequests];
-    at.began = thread.now();
+    rounds.restartClock();
     for (const slot of slots) yield* setRegion(vm, slot);
-    ended('disable');
+    rounds.ended('disable');
     context.tally('flushes while disabling', thread.counters[Counter.flushRequests] - flushes);
     context.tally('huge after', hugePages(vm));
     yield* control.setFlag(false);
-    if (!(yield* control.awaitRounds(at.parts))) return;
-    at.began = thread.now();
-    if (!(yield* round())) return;
-    ended('refault');
+    if (!(yield* rounds.await())) return;
+    rounds.restartClock();
+    if (!(yield* rounds.run())) return;
+    rounds.ended('refault');
     context.tally('huge at rest', hugePages(vm));
     for (const slot of slots) yield* checkOnHugePages(vm, slot.slot);
     yield* control.checkpoint();

@@ -10,6 +10,7 @@ import { SlotFlag } from '../../mmu/memslot.ts';
 import type { ProgramContext } from '../workload.ts';
 import { guestPass } from './guest-pass.ts';
 import { memstressLayout, vcpuPages } from './memstress-layout.ts';
+import { Rounds } from './rounds.ts';
 import { checkNothingLost, clearLog, createSlots, getLog, SentPages, sendAll, sendPages, setRegion, testSlots } from './vmm.ts';
 
 /** vcpu_worker: a pass in each round; the first one writes every page. */
@@ -32,56 +33,43 @@ export function* dirtyLogVcpu(context: ProgramContext): Task<void> {
 /** run_test: populate, enable, iterate, disable; each phase is timed. */
 export function* dirtyLogIoctl(context: ProgramContext): Task<void> {
   const { vm, control, options } = context;
-  const { thread } = vm;
-  const vcpus = options.vcpus as number;
   const slots = testSlots(options);
   const sent = vm.config.trackContents ? new SentPages(control, vm) : null;
   const manual = vm.kvm.params.manualProtect;
   yield* createSlots(vm, options);
-  const progress = { parts: 0, began: thread.now() };
-  function* round(): Task<boolean> {
-    yield* control.beginRound();
-    progress.parts += vcpus;
-    return yield* control.awaitRounds(progress.parts);
-  }
-  const ended = (phase: string): void => {
-    const now = thread.now();
-    context.phase(phase, now - progress.began);
-    progress.began = now;
-  };
+  const rounds = new Rounds(context);
 
-  if (!(yield* round())) return;
-  ended('populate');
+  if (!(yield* rounds.run())) return;
+  rounds.ended('populate');
   for (const slot of slots) yield* setRegion(vm, { ...slot, flags: SlotFlag.logDirty });
-  ended('enable');
+  rounds.ended('enable');
   // A log that begins empty tells what changes from now on: the rest is sent first.
   if (sent !== null && !vm.kvm.params.initiallySet) for (const slot of slots) yield* sendAll(vm, sent, slot);
 
   function* harvest(get: string, clear: string): Task<void> {
     const bitmaps: Uint32Array[] = [];
     for (const slot of slots) bitmaps.push(yield* getLog(vm, slot));
-    ended(get);
+    rounds.ended(get);
     if (manual) {
       for (let i = 0; i < slots.length; i++) yield* clearLog(vm, slots[i], bitmaps[i]);
-      ended(clear);
+      rounds.ended(clear);
     }
     for (let i = 0; i < slots.length; i++) yield* sendPages(vm, sent, slots[i], bitmaps[i]);
   }
 
   for (let iteration = 1; iteration <= (options.iterations as number); iteration++) {
-    progress.began = thread.now();
+    rounds.restartClock();
     if (options.live === true) {
       yield* control.setFlag(true);
-      yield* control.beginRound();
-      progress.parts += vcpus;
+      yield* rounds.begin();
       yield* harvest('get', 'clear');
       yield* control.setFlag(false);
-      if (!(yield* control.awaitRounds(progress.parts))) return;
-      ended('settle');
+      if (!(yield* rounds.await())) return;
+      rounds.ended('settle');
       yield* harvest('get at rest', 'clear at rest');
     } else {
-      if (!(yield* round())) return;
-      ended('dirty');
+      if (!(yield* rounds.run())) return;
+      rounds.ended('dirty');
       yield* harvest('get', 'clear');
     }
     if (sent !== null) for (const slot of slots) yield* checkNothingLost(vm, sent, slot);
@@ -91,13 +79,12 @@ export function* dirtyLogIoctl(context: ProgramContext): Task<void> {
 
   if (options.runWhileDisabling === true) {
     yield* control.setFlag(true);
-    yield* control.beginRound();
-    progress.parts += vcpus;
+    yield* rounds.begin();
   }
-  progress.began = thread.now();
+  rounds.restartClock();
   for (const slot of slots) yield* setRegion(vm, slot);
-  ended('disable');
+  rounds.ended('disable');
   yield* control.setFlag(false);
-  if (!(yield* control.awaitRounds(progress.parts))) return;
+  if (!(yield* rounds.await())) return;
   yield* control.stop();
 }
