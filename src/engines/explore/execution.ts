@@ -8,7 +8,7 @@
  */
 import { InvariantError } from '../../machine/invariant.ts';
 import { type Granted, operands, type Step, StepKind, type Task } from '../../machine/point.ts';
-import { ACCESS_OF_STEP, ACQUIRE, Access, STEP_NAMES } from './access.ts';
+import { ACCESS_OF_STEP, Access, describeWait, isConditional, isUntil, satisfied } from './access.ts';
 import { DrawnContext } from './drawn-context.ts';
 import type { Finding, MemoryModel, Program, StepEvent } from './program.ts';
 import { BufferedMemory } from './store-buffers.ts';
@@ -32,7 +32,7 @@ export class Execution {
 
   /** The step that each thread has announced, or {@link DONE}. */
   readonly pending: number[];
-  /** The value that a conditional step of each thread waits to go away. */
+  /** What a conditional step of each thread waits for: see `satisfied`. */
   readonly expected: number[];
   /** Threads with a step to take, and non-empty store buffers. */
   live = 0;
@@ -68,6 +68,10 @@ export class Execution {
   #special = 0;
   /** Threads that spin or stand at a fence. */
   #parked = 0;
+  /** Threads that wait by an `until` which has not come true. */
+  #waiting = 0;
+  /** For each thread, whether the `until` that it announced has come true, once. */
+  readonly #came: Uint8Array;
   #listed = false;
   #listedCount = 0;
   readonly #event: StepEvent = { index: 0, task: 0, step: 0 };
@@ -85,6 +89,7 @@ export class Execution {
     this.expected = new Array(this.threadCount).fill(0);
     this.#spins = new Array(this.threadCount).fill(null);
     this.#fence = new Array(this.threadCount).fill(0);
+    this.#came = new Uint8Array(this.threadCount);
     this.spins = new Array(256).fill(null);
     this.fence = new Int32Array(256);
     this.enabledTasks = new Int32Array(this.taskCount);
@@ -108,6 +113,7 @@ export class Execution {
     this.live = 0;
     this.#special = 0;
     this.#parked = 0;
+    this.#waiting = 0;
     this.#listed = false;
     for (let t = 0; t < this.threadCount; t++) pending[t] = DONE;
     for (let t = 0; t < this.threadCount; t++) {
@@ -128,8 +134,8 @@ export class Execution {
     if (kind === StepKind.Read) return true;
     if (this.#buffered !== null && this.#buffered.buffers[t].length > 0) return false;
     if (kind < StepKind.Wait) return true;
-    if (kind === StepKind.Wait || kind === ACQUIRE) return this.memory.words[step >>> 4] !== this.expected[t];
-    return false;
+    if (isUntil(kind)) return this.#came[t] !== 0;
+    return isConditional(kind) && satisfied(kind, this.memory.words[step >>> 4], this.expected[t]);
   }
 
   /** Fills {@link enabledTasks} in ascending order and returns their number. */
@@ -189,7 +195,7 @@ export class Execution {
       } else {
         this.#resume(t, a);
       }
-      if (this.#parked > 0 && (access & 3) !== Access.read) this.#release(a >>> 1);
+      if ((access & 2) !== 0) this.#written(a >>> 1);
     }
     if (this.program.observe !== undefined) this.#observe(i);
   }
@@ -217,9 +223,7 @@ export class Execution {
       const where = this.program.label?.(a) ?? `word ${a}`;
       const kind = step & 15;
       const what =
-        kind === StepKind.Relax
-          ? `spins on ${where}, which nobody writes any more`
-          : `waits in ${STEP_NAMES[kind]} until ${where} is no longer ${this.expected[t]}`;
+        kind === StepKind.Relax ? `spins on ${where}, which nobody writes any more` : describeWait(kind, where, this.expected[t]);
       parts.push(`${this.program.threads[t].name} ${what}`);
     }
     return { rule: 'deadlock', message: parts.join('; ') };
@@ -258,7 +262,7 @@ export class Execution {
     this.exchange[i] = 0;
     this.spins[i] = null;
     this.fence[i] = 0;
-    if (this.#parked > 0) this.#release(store.address >>> 1);
+    this.#written(store.address >>> 1);
     if (memory.buffers[thread].length > 0) return;
     const step = this.pending[thread];
     if (step === DONE) this.live--;
@@ -298,10 +302,14 @@ export class Execution {
         this.pending[t] = step;
         return;
       }
-      if (kind === StepKind.Wait || kind === ACQUIRE) {
+      if (isConditional(kind)) {
         this.expected[t] = operands.expected | 0;
         this.pending[t] = step;
         this.#special++;
+        if (isUntil(kind)) {
+          this.#came[t] = satisfied(kind, this.memory.words[granted], this.expected[t]) ? 1 : 0;
+          if (this.#came[t] === 0) this.#waiting++;
+        }
         return;
       }
       if (kind === StepKind.Relax) {
@@ -337,13 +345,30 @@ export class Execution {
     for (let i = this.length - 1; i >= 0; i--) {
       const access = this.access[i];
       if (access >> 2 !== g) continue;
-      if (this.task[i] === t) return written ? ~(i + 1) : i + 1;
-      if ((access & 3) !== Access.read) written = true;
+      if (this.task[i] === t && (access & 3) !== Access.until) return written ? ~(i + 1) : i + 1;
+      if ((access & 2) !== 0) written = true;
     }
     return written ? ~0 : 0;
   }
 
-  /** Somebody wrote granule `g`: threads that spin on it go on. */
+  /** Somebody wrote granule `g`: tells those who wait for that. */
+  #written(g: number): void {
+    if (this.#parked > 0) this.#release(g);
+    if (this.#waiting > 0) this.#look(g);
+  }
+
+  /** What threads wait for by an `until` on granule `g` may have come true. */
+  #look(g: number): void {
+    for (let t = 0; t < this.threadCount; t++) {
+      const step = this.pending[t];
+      if (step < 0 || step >>> 5 !== g || !isUntil(step & 15) || this.#came[t] !== 0) continue;
+      if (!satisfied(step & 15, this.memory.words[step >>> 4], this.expected[t])) continue;
+      this.#came[t] = 1;
+      this.#waiting--;
+    }
+  }
+
+  /** Threads that spin on granule `g` go on. */
   #release(g: number): void {
     for (let t = 0; t < this.threadCount; t++) {
       const step = this.pending[t];

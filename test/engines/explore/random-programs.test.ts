@@ -12,6 +12,16 @@ const MIXES = [
   ['write', 'count', 'wait'],
   ['read', 'write', 'add', 'spin', 'guarded'],
   ['read', 'write', 'count', 'spin'],
+  ['share', 'acquire-clear', 'write', 'bias', 'read'],
+] as const;
+
+/** With steps that wait and learn nothing, each trace of the others may be explored more than once. */
+const UNTIL_MIXES = [
+  ['read', 'write', 'until', 'until-not'],
+  ['read', 'section', 'until', 'section'],
+  ['count', 'write', 'until-not', 'until', 'add'],
+  ['share', 'acquire-clear', 'write', 'bias', 'until', 'read'],
+  ['section', 'until', 'cmpxchg', 'spin'],
 ] as const;
 
 describe('reductions explore the traces of random programs, and optimal ones each once', () => {
@@ -31,6 +41,28 @@ describe('reductions explore the traces of random programs, and optimal ones eac
       expect([...(source?.traces.keys() ?? [])].sort(), program.name).toEqual([...all.traces.keys()].sort());
     }
     expect(compared).toBeGreaterThan(PROGRAMS / 2);
+  });
+});
+
+describe('what only waits may be taken at once, and nothing is lost', () => {
+  test.each(UNTIL_MIXES.map((m) => [m.join(' '), m] as const))('%s', (_, mix) => {
+    let compared = 0;
+    for (let seed = 1; seed <= PROGRAMS; seed++) {
+      const program = randomProgram(seed, mix);
+      const all = exploreAll(program, 'none', 'sc', 2000);
+      if (all === null || all.waitsForEver) continue;
+      compared++;
+      const optimal = exploreAll(program, 'optimal', 'sc');
+      expect([...(optimal?.traces.keys() ?? [])].sort(), program.name).toEqual([...all.traces.keys()].sort());
+      expect(optimal?.states, program.name).toEqual(all.states);
+      const source = exploreAll(program, 'source', 'sc');
+      expect([...(source?.traces.keys() ?? [])].sort(), program.name).toEqual([...all.traces.keys()].sort());
+      for (const turns of [1, 2]) {
+        const shared = exploreShared(program, 'optimal', seed * 10 + turns);
+        expect([...shared.traces.keys()].sort(), program.name).toEqual([...all.traces.keys()].sort());
+      }
+    }
+    expect(compared).toBeGreaterThan(PROGRAMS / 4);
   });
 });
 

@@ -1,6 +1,6 @@
 /** Small random programs, and the search of all their interleavings, to hold reductions against. */
 
-import { conflict } from '../../../src/engines/explore/access.ts';
+import { Access, conflict, isUntil, wholeSteps } from '../../../src/engines/explore/access.ts';
 import { Frontier, type Lease } from '../../../src/engines/explore/dpor/frontier.ts';
 import { type Reduction, ROOT_ITEM, TreeSearch } from '../../../src/engines/explore/dpor/tree-search.ts';
 import {
@@ -22,7 +22,23 @@ import {
   Xorshift,
 } from '../../../src/explore.ts';
 
-type Op = 'read' | 'write' | 'cmpxchg' | 'add' | 'count' | 'wait' | 'acquire' | 'spin' | 'fence' | 'guarded';
+type Op =
+  | 'read'
+  | 'write'
+  | 'cmpxchg'
+  | 'add'
+  | 'count'
+  | 'wait'
+  | 'acquire'
+  | 'spin'
+  | 'fence'
+  | 'guarded'
+  | 'until'
+  | 'until-not'
+  | 'share'
+  | 'bias'
+  | 'acquire-clear'
+  | 'section';
 
 /** What a random program may do: an operation, its word, two small numbers. */
 type Instruction = readonly [Op, Address, number, number];
@@ -61,7 +77,16 @@ function* run(m: Memory, instructions: readonly Instruction[], t: number): Task<
     else if (op === 'wait') yield wait(a, x);
     else if (op === 'acquire') m.xchg32(yield acquire(a, x), x);
     else if (op === 'fence') yield fence();
-    else if (op === 'guarded') {
+    else if (op === 'until') yield wholeSteps.untilClear(a, 1 + y);
+    else if (op === 'until-not') yield wholeSteps.untilNot(a, x);
+    else if (op === 'share') m.add32(yield wholeSteps.share(a, 1), 2);
+    else if (op === 'bias') m.add32(yield count(a), -2);
+    else if (op === 'acquire-clear') m.xchg32(yield wholeSteps.acquire(a, 1 + y), x);
+    else if (op === 'section') {
+      m.add32(yield rmw(a), 1);
+      m.store32(yield write((2 - a) as Address), x);
+      m.add32(yield rmw(a), 1);
+    } else if (op === 'guarded') {
       if (m.load32(yield read(a)) === x) m.store32(yield write(a), y);
     } else {
       let value = m.load32(yield read(a));
@@ -78,6 +103,8 @@ export interface Explored {
   readonly traces: Map<string, number>;
   readonly states: Set<string>;
   readonly blocked: number;
+  /** Whether an execution ended with a thread that waits by an `until`: such ends are not looked for. */
+  readonly waitsForEver: boolean;
 }
 
 /** Explores to the end; null where that takes more than `runsMax` executions. */
@@ -87,6 +114,7 @@ export function exploreAll(program: Program, reduction: Reduction, model: Memory
   const traces = new Map<string, number>();
   const states = new Set<string>();
   let blocked = 0;
+  let waitsForEver = false;
   let runs = 0;
   search.load(ROOT_ITEM);
   do {
@@ -96,11 +124,12 @@ export function exploreAll(program: Program, reduction: Reduction, model: Memory
       blocked++;
       continue;
     }
+    waitsForEver ||= end === 'deadlock' && execution.pending.some((step) => step >= 0 && isUntil(step & 15));
     const trace = end + traceOf(execution);
     traces.set(trace, (traces.get(trace) ?? 0) + 1);
     states.add(end + execution.memory.hash());
   } while (search.advance());
-  return { traces, states, blocked };
+  return { traces, states, blocked, waitsForEver };
 }
 
 /** The same by several searchers that take turns, and give levels away, at random. */
@@ -143,16 +172,23 @@ export function exploreShared(program: Program, reduction: Reduction, seed: numb
       searcher.lease = null;
     }
   }
-  return { traces, states, blocked };
+  return { traces, states, blocked, waitsForEver: false };
 }
 
-/** The trace of an execution: each step with what happens before it, as conflicts and the order of each task make it. */
+/**
+ * The trace of an execution: each step with what happens before it, as conflicts and the order of each task make it. Steps that
+ * only wait are left out: where they stand among the others does not matter.
+ */
 function traceOf(execution: Execution): string {
   const { task, access, length, taskCount } = execution;
   const steps = new Array<number>(taskCount).fill(0);
   const clocks: number[][] = [];
   const lines: string[] = [];
   for (let j = 0; j < length; j++) {
+    if ((access[j] & 3) === Access.until) {
+      clocks.push(new Array<number>(taskCount).fill(0));
+      continue;
+    }
     const clock = new Array<number>(taskCount).fill(0);
     for (let e = 0; e < j; e++) {
       if (task[e] !== task[j] && !conflict(access[e], access[j])) continue;

@@ -4,13 +4,13 @@
  * executions share is analysed once.
  */
 import { StepKind } from '../../../machine/point.ts';
-import { Access, isConditional } from '../access.ts';
+import { ACCESS_OF_STEP, Access, isConditional, satisfied } from '../access.ts';
 import type { Execution } from '../execution.ts';
 import { BufferedMemory } from '../store-buffers.ts';
 import { wider } from '../wider.ts';
 
-/** Counts of one word whose subsets are tried one by one when a waiting step is reversed with them. */
-const COUNT_SUBSETS_MAX = 8;
+/** How many choices of counts to leave out are tried when a waiting step is reversed with them. */
+const COUNT_CHOICES_MAX = 4096;
 
 export class HappensBefore {
   readonly execution: Execution;
@@ -32,7 +32,7 @@ export class HappensBefore {
   #beforeHi = new Int32Array(256);
   #afterLo = new Int32Array(256);
   #afterHi = new Int32Array(256);
-  /** What a conditional step waited to go away. */
+  /** What a conditional step waited for: see `satisfied`. */
   #expected = new Int32Array(256);
   readonly #lastOfTask: Int32Array;
   readonly #head: Int32Array;
@@ -100,7 +100,7 @@ export class HappensBefore {
     const { access: accesses, task } = execution;
     while (e >= 0) {
       const k = accesses[e] & 3;
-      if (k !== kind || k === Access.write) {
+      if ((k | kind) >= Access.write && (k !== kind || k === Access.write)) {
         if (clock[row + task[e]] < seq[e]) {
           if (found) this.#race(e, j, null);
           this.#join(row, e * tasks);
@@ -110,7 +110,8 @@ export class HappensBefore {
       e = this.#previousOfGranule[e];
     }
     if (conditional && races) this.#racesOfConditional(j, execution.step[j], kind);
-    this.#head[g] = j;
+    // Nobody need come before or after an `until` that is over.
+    if (kind !== Access.until) this.#head[g] = j;
     this.#previousOfTask[j] = this.#lastOfTask[t];
     this.#lastOfTask[t] = j;
   }
@@ -138,7 +139,7 @@ export class HappensBefore {
     const g = step >>> 5;
     execution.task[n] = t;
     execution.step[n] = step;
-    execution.access[n] = (g << 2) | (kind === StepKind.Wait ? Access.read : Access.write);
+    execution.access[n] = (g << 2) | ACCESS_OF_STEP[kind];
     execution.exchange[n] = 0;
     execution.spins[n] = null;
     execution.fence[n] = 0;
@@ -174,7 +175,7 @@ export class HappensBefore {
     for (let s = 0; s < spins.length; s += 2) {
       let written = false;
       for (let e = this.#head[spins[s]]; e >= spins[s + 1] && !written; e = this.#previousOfGranule[e]) {
-        if (e < j && (access[e] & 3) !== Access.read) written = e < first || !this.follows(e, first, set);
+        if (e < j && (access[e] & 2) !== 0) written = e < first || !this.follows(e, first, set);
       }
       if (!written) return false;
     }
@@ -234,7 +235,7 @@ export class HappensBefore {
     for (let s = 0; s < spins.length; s += 2) {
       let first = -1;
       for (let e = this.#head[spins[s]]; e >= spins[s + 1]; e = this.#previousOfGranule[e]) {
-        if ((access[e] & 3) !== Access.read) first = e;
+        if ((access[e] & 2) !== 0) first = e;
       }
       if (first < 0 || this.precedes(first, j)) continue;
       if ((access[first] & 3) === Access.count) this.#race(first, j, null);
@@ -255,23 +256,28 @@ export class HappensBefore {
 
   /**
    * A step that waits for a value can only go before another where it finds a value to its liking there. So we look back
-   * along the word's history for the last place where it would not have had to wait.
+   * along the word's history for the last place where it would not have had to wait. For an `until`, the first place will do: it
+   * has waited for least there, and whatever can happen with more of it done can still happen.
    */
   #racesOfConditional(j: number, step: number, kind: number): void {
     const { access, task } = this.execution;
     const { seq } = this;
     const base = this.#base;
     let counts: number[] = [];
+    let first = -1;
     let e = this.#head[step >>> 5];
     for (; e >= 0; e = this.#previousOfGranule[e]) {
       const k = access[e] & 3;
-      if (k === kind && k !== Access.write) continue;
+      if ((k | kind) < Access.write || (k === kind && k !== Access.write)) continue;
       const known = base[task[e]] >= seq[e];
       if (k === Access.write) {
-        if (counts.length > 0 && this.#raceWithCounts(counts, j, step)) return;
-        if (known) return;
+        const found = counts.length > 0 && this.#raceWithCounts(counts, j, step);
+        if (known || (found && kind !== Access.until)) break;
         counts = [];
-        if (this.#satisfiedWithout(e, j, null, step)) {
+        if (!this.#satisfiedWithout(e, j, null, step)) continue;
+        if (kind === Access.until) {
+          first = e;
+        } else {
           this.#race(e, j, null);
           return;
         }
@@ -282,30 +288,45 @@ export class HappensBefore {
         this.#race(e, j, null);
       }
     }
-    if (counts.length > 0) this.#raceWithCounts(counts, j, step);
+    if (first >= 0) this.#race(first, j, null);
+    if (e < 0 && counts.length > 0) this.#raceWithCounts(counts, j, step);
   }
 
-  /** Tries to leave out some of the `counts` (newest first), which commute with one another. */
+  /**
+   * Tries to leave out some of the `counts` (newest first), which commute with one another: the last ones of each task, as few as
+   * will do. Whether any would.
+   */
   #raceWithCounts(counts: readonly number[], j: number, step: number): boolean {
-    let found = false;
-    const attempt = (set: readonly number[]): void => {
-      const first = Math.min(...set);
-      if (!this.#satisfiedWithout(first, j, set, step)) return;
-      this.#race(first, j, set);
-      found = true;
-    };
-    if (counts.length > COUNT_SUBSETS_MAX) {
-      this.approximate = true;
-      for (let n = 1; n <= counts.length; n++) attempt(counts.slice(0, n));
-      return found;
+    const byTask = new Map<number, number[]>();
+    for (const e of counts) {
+      const task = this.execution.task[e];
+      const own = byTask.get(task);
+      if (own === undefined) byTask.set(task, [e]);
+      else own.push(e);
     }
-    for (let mask = 1; mask < 1 << counts.length; mask++) attempt(counts.filter((_, i) => (mask >> i) & 1));
-    return found;
+    const lists = [...byTask.values()];
+    const choices = lists.reduce((product, list) => product * (list.length + 1), 1);
+    const found: number[][] = [];
+    const left = lists.map(() => 0);
+    for (let choice = 1; choice < choices; choice++) {
+      if (choice > COUNT_CHOICES_MAX) {
+        this.approximate = true;
+        break;
+      }
+      for (let i = 0; ++left[i] > lists[i].length; i++) left[i] = 0;
+      if (found.some((less) => less.every((n, i) => n <= left[i]))) continue;
+      const set = lists.flatMap((list, i) => list.slice(0, left[i]));
+      const first = Math.min(...set);
+      if (!this.#satisfiedWithout(first, j, set, step)) continue;
+      this.#race(first, j, set);
+      found.push([...left]);
+    }
+    return found.length > 0;
   }
 
   #satisfiedWithout(first: number, j: number, set: readonly number[] | null, step: number): boolean {
     this.#valueWithout(first, j, set);
-    return ((step >>> 4) & 1 ? this.#hi : this.#lo) !== this.#expected[j];
+    return satisfied(step & 15, (step >>> 4) & 1 ? this.#hi : this.#lo, this.#expected[j]);
   }
 
   /** The granule of step `j` as it would find it without `first` (or all of `set`) and what happens after them. */

@@ -12,6 +12,7 @@
  * path. Reversals that belong above the subtree are reported to the owner of the path.
  */
 import { InvariantError } from '../../../machine/invariant.ts';
+import { Access, isUntil } from '../access.ts';
 import type { Execution } from '../execution.ts';
 import { judge, toFinding } from '../judge.ts';
 import type { Finding } from '../program.ts';
@@ -208,7 +209,7 @@ export class TreeSearch {
     let guide: readonly Branch[] = path !== null ? this.#item.guide : [];
     const first = this.#branch;
     if (first !== null) guide = first.children;
-    let last = from > 0 ? execution.task[from - 1] : -1;
+    let last = this.#lastTask(from);
     for (let i = from; ; i++) {
       this.#length = i;
       this.#reserve(i);
@@ -251,8 +252,15 @@ export class TreeSearch {
         this.#reserve(i + 1);
         return 'failed';
       }
-      last = t;
+      if ((execution.access[i] & 3) !== Access.until) last = t;
     }
+  }
+
+  /** The task that took the last of the first `count` steps: an `until` is not counted, for whoever waits was not running. */
+  #lastTask(count: number): number {
+    const { task, access } = this.execution;
+    for (let i = count - 1; i >= 0; i--) if ((access[i] & 3) !== Access.until) return task[i];
+    return -1;
   }
 
   /** Takes the first `count` steps of the last run again. */
@@ -271,14 +279,18 @@ export class TreeSearch {
     }
   }
 
-  /** A task to go on with, rather the last one than another: -1 where none is enabled, -2 where all of them sleep. */
+  /**
+   * A task to go on with, rather the last one than another, but one that has waited long enough at once: -1 where none is enabled,
+   * -2 where all of them sleep.
+   */
   #choose(i: number, last: number): number {
     const { execution } = this;
     const n = execution.listEnabled();
-    const { enabledTasks } = execution;
+    const { enabledTasks, pending, threadCount } = execution;
     let chosen = -1;
     for (let k = 0; k < n; k++) {
       const t = enabledTasks[k];
+      if (t < threadCount && isUntil(pending[t] & 15)) return t;
       if ((chosen < 0 || t === last) && !this.#sleep.has(i, t)) chosen = t;
     }
     return chosen < 0 && n > 0 ? -2 : chosen;
@@ -296,7 +308,8 @@ export class TreeSearch {
   #mayPreempt(i: number, last: number, t: number): boolean {
     const { execution } = this;
     const threads = execution.threadCount;
-    const preempts = last >= 0 && t !== last && t < threads && last < threads && execution.enabled(last);
+    const until = t < threads && isUntil(execution.pending[t] & 15);
+    const preempts = last >= 0 && t !== last && t < threads && last < threads && !until && execution.enabled(last);
     this.#preemptions[i] = (i > 0 ? this.#preemptions[i - 1] : 0) + (preempts ? 1 : 0);
     return this.#preemptions[i] <= this.bounds.preemptions;
   }

@@ -5,7 +5,7 @@
  * Reduction" (J. ACM 64(4), 2017). A sequence is added only where no branch (nor any task that sleeps) already leads to
  * an equivalent execution.
  */
-import { conflict } from '../access.ts';
+import { Access, conflict } from '../access.ts';
 import { wider } from '../wider.ts';
 
 /** A step to take, and what to take after it; a branch without children leaves the rest free. */
@@ -48,9 +48,10 @@ export class Sequence {
 /**
  * Whether `task`, whose next step comes to `access`, is a weak initial of the sequence: some execution that begins with
  * that step is equivalent to a continuation of the sequence. So it is if nothing in the sequence before the task's own first
- * step conflicts with it.
+ * step conflicts with it; and an `until` that can be taken now can be taken before anything.
  */
 export function isWeakInitial(task: number, access: number, sequence: Sequence): boolean {
+  if ((access & 3) === Access.until) return true;
   const { task: tasks, access: accesses, length } = sequence;
   for (let i = 0; i < length; i++) {
     if (tasks[i] === task) return true;
@@ -59,8 +60,9 @@ export function isWeakInitial(task: number, access: number, sequence: Sequence):
   return true;
 }
 
-/** Whether the first step of `task` in the sequence, which it must have, can be moved to the front. */
+/** Whether the first step of `task` in the sequence, which it must have (but for an `until`), can be moved to the front. */
 export function isInitial(task: number, access: number, sequence: Sequence): boolean {
+  if ((access & 3) === Access.until) return true;
   const { task: tasks, access: accesses, length } = sequence;
   for (let i = 0; i < length; i++) {
     if (tasks[i] === task) return true;
