@@ -37,7 +37,9 @@ export function* mutexLock(lock: Mutex, thread: Thread, site: number): Task<void
   if (thread.held(lock.number) === Held.no) checkMaySleep(thread, lockName(lock.number));
   checkAcquire(thread, lock.number);
   if (probe !== null) probe.lockAttempt(lock.number, LockMode.write, site);
-  if (thread.memory.cmpxchg32(yield rmw(lock.base), State.free, State.held) !== State.free) {
+  if (thread.whole !== null) {
+    yield* sleepLock(lock.base, thread);
+  } else if (thread.memory.cmpxchg32(yield rmw(lock.base), State.free, State.held) !== State.free) {
     if (probe !== null) probe.lockContended(lock.number, LockMode.write, site);
     yield* sleepUntilMine(lock.base, thread);
   }
@@ -64,7 +66,9 @@ export function assertMutexHeld(lock: Mutex, thread: Thread): void {
 
 /** Takes the mutex whose state is at `a`, without checks or reports: for locks inside other structures. */
 export function* sleepLock(a: Address, thread: Thread): Task<void> {
-  if (thread.memory.cmpxchg32(yield rmw(a), State.free, State.held) !== State.free) yield* sleepUntilMine(a, thread);
+  const { memory, whole } = thread;
+  if (whole !== null) memory.store32(yield whole.acquire(a, -1), State.held);
+  else if (memory.cmpxchg32(yield rmw(a), State.free, State.held) !== State.free) yield* sleepUntilMine(a, thread);
 }
 
 /**

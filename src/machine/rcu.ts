@@ -16,8 +16,9 @@ import { Counter } from './counters.ts';
 import { InvariantError } from './invariant.ts';
 import { checkMaySleep } from './lock-order.ts';
 import { changeState, freeChain, type PageAllocator, PageState, PageWord } from './page-allocator.ts';
-import { type Address, fence, own, read, relax, rmw, type Task, wait, wake, write } from './point.ts';
+import { type Address, fence, own, read, relax, rmw, type Task, wake, write } from './point.ts';
 import { THREAD_WORDS, type Thread, ThreadWord } from './thread.ts';
+import { untilChanged } from './whole-steps.ts';
 
 export const RCU_WORDS = 16;
 
@@ -80,12 +81,16 @@ export function assertRcuHeld(thread: Thread): void {
 /** Waits until every read-side section that had begun before the call has ended. Errors: sleeping-in-atomic. */
 export function* synchronizeRcu(rcu: Rcu, thread: Thread): Task<void> {
   checkMaySleep(thread, 'synchronize_rcu');
-  const { memory, probe } = thread;
+  const { memory, probe, whole } = thread;
   const begin = probe === null ? 0 : thread.now();
   yield fence();
   for (let id = 0; id < rcu.threadCount; id++) {
     if (id === thread.id) continue;
     const word = rcu.readerWord(id);
+    if (whole !== null) {
+      yield whole.untilClear(word, 1);
+      continue;
+    }
     const seen = memory.load32(yield read(word));
     if ((seen & 1) === 0) continue;
     while (memory.load32(yield read(word)) === seen) yield relax(word);
@@ -146,7 +151,7 @@ export function* rcuBarrier(rcu: Rcu, allocator: PageAllocator, thread: Thread):
   const { memory } = thread;
   let busy = memory.load32(yield read(rcu.processing));
   while (busy !== 0) {
-    yield wait(rcu.processing, busy);
+    yield untilChanged(thread, rcu.processing, busy);
     busy = memory.load32(yield read(rcu.processing));
   }
 }

@@ -15,6 +15,9 @@
  * - A reader's share goes (an unlock, or a reader on its way into the queue): if the waiting flag was in the old value, it
  *   wakes; if it was not, the subtraction came before the flag, and the writer's first look after it sees the result.
  * A futex compares and sleeps in one step, so a change between look and sleep keeps the head awake.
+ *
+ * Where the engine offers whole steps there is no queue: who wants the lock says so in a word that holders look at, and takes it
+ * as soon as nobody is in the way.
  */
 import { InvariantError } from './invariant.ts';
 import { lockName } from './lock-number.ts';
@@ -23,6 +26,7 @@ import { type Address, count, own, read, rmw, type Task, wait, wake } from './po
 import { LockMode } from './probe.ts';
 import { queueLock, queueUnlock } from './queue-lock.ts';
 import { Held, type Thread } from './thread.ts';
+import type { WholeSteps } from './whole-steps.ts';
 
 export const RWLOCK_WORDS = 16;
 
@@ -47,12 +51,15 @@ export class RwLock {
   readonly writer: Address;
   /** The queue: the tail and the holder of an MCS lock. */
   readonly queue: Address;
+  /** In whole steps: how many readers want it. Writers are counted in the queue's word. */
+  readonly readersWaiting: Address;
 
   constructor(base: Address, number: number) {
     this.base = base;
     this.number = number;
     this.writer = (base + 1) as Address;
     this.queue = (base + 2) as Address;
+    this.readersWaiting = (base + 4) as Address;
   }
 }
 
@@ -61,13 +68,24 @@ export function* readLock(lock: RwLock, thread: Thread, site: number): Task<void
   const { probe } = thread;
   checkAcquire(thread, lock.number);
   if (probe !== null) probe.lockAttempt(lock.number, LockMode.read, site);
-  const old = thread.memory.add32(yield count(lock.base), RwLockBit.reader);
-  if ((old & WRITER) !== 0) {
-    if (probe !== null) probe.lockContended(lock.number, LockMode.read, site);
-    yield* readLockSlow(lock, thread);
+  if (thread.whole !== null) {
+    yield* readLockWhole(lock, thread, thread.whole);
+  } else {
+    const old = thread.memory.add32(yield count(lock.base), RwLockBit.reader);
+    if ((old & WRITER) !== 0) {
+      if (probe !== null) probe.lockContended(lock.number, LockMode.read, site);
+      yield* readLockSlow(lock, thread);
+    }
   }
   thread.setHeld(lock.number, Held.read);
   if (probe !== null) probe.lockAcquired(lock.number, LockMode.read, site);
+}
+
+/** Takes a share as soon as no writer is inside. Nobody looks at the count of those who wait while one of them gets in. */
+function* readLockWhole(lock: RwLock, { memory }: Thread, whole: WholeSteps): Task<void> {
+  memory.add32(yield count(lock.readersWaiting), 1);
+  memory.add32(yield whole.share(lock.base, RwLockBit.locked), RwLockBit.reader);
+  memory.add32(own(lock.readersWaiting), -1);
 }
 
 /** Gives the share back, queues, and at the head of the queue takes it again and waits for the writer inside to leave. */
@@ -105,7 +123,11 @@ export function* writeLock(lock: RwLock, thread: Thread, site: number): Task<voi
   const { probe, memory } = thread;
   checkAcquire(thread, lock.number);
   if (probe !== null) probe.lockAttempt(lock.number, LockMode.write, site);
-  if (memory.cmpxchg32(yield rmw(lock.base), 0, RwLockBit.locked) !== 0) {
+  if (thread.whole !== null) {
+    memory.add32(yield count(lock.queue), 1);
+    memory.store32(yield thread.whole.acquire(lock.base, -1), RwLockBit.locked);
+    memory.add32(own(lock.queue), -1);
+  } else if (memory.cmpxchg32(yield rmw(lock.base), 0, RwLockBit.locked) !== 0) {
     if (probe !== null) probe.lockContended(lock.number, LockMode.write, site);
     yield* writeLockSlow(lock, thread);
   }
@@ -146,7 +168,10 @@ export function* writeUnlock(lock: RwLock, thread: Thread): Task<void> {
 
 /** Whether somebody queues for `lock` (`rwlock_is_contended()`). */
 export function* rwlockIsContended(lock: RwLock, thread: Thread): Task<boolean> {
-  return thread.memory.load32(yield read(lock.queue)) !== 0;
+  if (thread.memory.load32(yield read(lock.queue)) !== 0) return true;
+  // A reader in the way of another reader is none.
+  if (thread.whole === null || thread.held(lock.number) !== Held.write) return false;
+  return thread.memory.load32(yield read(lock.readersWaiting)) !== 0;
 }
 
 /** `lockdep_assert_held_read()`. Errors: lock-not-held. */

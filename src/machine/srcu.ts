@@ -97,6 +97,7 @@ function* drain(srcu: Srcu, thread: Thread, index: number): Task<void> {
   for (let id = 0; id < srcu.threadCount; id++) {
     if (id === thread.id) continue;
     const word = srcu.counterWord(id, index);
-    while (thread.memory.load32(yield read(word)) !== 0) yield relax(word);
+    if (thread.whole !== null) yield thread.whole.untilClear(word, -1);
+    else while (thread.memory.load32(yield read(word)) !== 0) yield relax(word);
   }
 }

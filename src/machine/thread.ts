@@ -8,6 +8,7 @@
 import type { Memory } from './memory.ts';
 import { type Address, own } from './point.ts';
 import type { Probe } from './probe.ts';
+import type { WholeSteps } from './whole-steps.ts';
 
 declare const threadId: unique symbol;
 /** 0, 1, 2, …: the index of a thread's block in the arena. */
@@ -46,6 +47,8 @@ export interface ThreadEnvironment {
    * once; one that sleeps, as threads do, must be given the time to get up. Absent: waiters need none.
    */
   giveWay?(): void;
+  /** Locks, grace periods and requests as one step each, where the engine can. Absent: as they are. */
+  readonly whole?: WholeSteps;
   /** Fault injection: whether the next allocation that must not sleep shall fail. Absent: none does. */
   failAllocation?(): boolean;
 }
@@ -72,6 +75,7 @@ export class Thread {
   readonly counters: Float64Array;
   readonly probe: Probe | null;
   readonly environment: ThreadEnvironment;
+  readonly whole: WholeSteps | null;
   /** Depth of RCU read-side nesting; only the outermost section writes to the arena. */
   rcuNesting = 0;
   /** Entries into and exits from outermost RCU sections: what the `rcu` word holds, or will once its store is seen. */
@@ -91,6 +95,7 @@ export class Thread {
     this.memory = environment.memory;
     this.counters = environment.counters;
     this.probe = environment.probe;
+    this.whole = environment.whole ?? null;
   }
 
   now(): number {

@@ -4,13 +4,13 @@
  * Each vCPU has a mode and a word of request bits. Who asks sets the bit and then looks at the mode; a vCPU that enters
  * sets the mode and then looks at the bits. Each does so with a full barrier between (here: the first of the two accesses
  * is an atomic exchange), so one of them sees the other: either the vCPU backs out, or it is kicked. A page-table store
- * before the request is thus seen by every guest access after it.
+ * before the request is thus seen by every guest access after it. In whole steps, both accesses of either side are one.
  * Kernel: kvm_make_all_cpus_request(), kvm_request_needs_ipi() in virt/kvm/kvm_main.c; vcpu_enter_guest() in
  * arch/x86/kvm/x86.c. Requests are numbered here, and what handling one means is the vCPU's business.
  */
 import { Cost } from './cost.ts';
 import { Counter } from './counters.ts';
-import { type Address, read, relax, rmw, spend, type Task, wait, wake } from './point.ts';
+import { type Address, own, read, relax, rmw, spend, type Task, wait, wake } from './point.ts';
 import type { Thread } from './thread.ts';
 
 /** Words of a vCPU's block: mode and requests, on a cache line of their own. */
@@ -78,7 +78,7 @@ export interface RequestOptions {
  * their way out.
  */
 export function* makeAllVcpusRequest(req: VcpuRequests, thread: Thread, request: Request, options: RequestOptions): Task<number> {
-  const { memory, counters, probe } = thread;
+  const { memory, counters, probe, whole } = thread;
   const isFlush = request === Request.tlbFlush;
   const begin = probe === null ? 0 : thread.now();
   const bit = 1 << request;
@@ -87,7 +87,8 @@ export function* makeAllVcpusRequest(req: VcpuRequests, thread: Thread, request:
   let leaving: number[] | null = null;
   for (let vcpu = 0; vcpu < req.vcpus; vcpu++) {
     memory.or32(yield rmw(req.requests(vcpu)), bit);
-    const mode = memory.cmpxchg32(yield rmw(req.mode(vcpu)), VcpuMode.inGuest, VcpuMode.exitingGuest);
+    const word = whole !== null ? own(req.mode(vcpu)) : yield rmw(req.mode(vcpu));
+    const mode = memory.cmpxchg32(word, VcpuMode.inGuest, VcpuMode.exitingGuest);
     if (mode === VcpuMode.inGuest) interrupts++;
     if (mode === VcpuMode.inGuest || (options.wait && mode !== VcpuMode.outsideGuest)) (leaving ??= []).push(vcpu);
   }
@@ -113,6 +114,10 @@ export function* makeAllVcpusRequest(req: VcpuRequests, thread: Thread, request:
  */
 function* awaitLeft(req: VcpuRequests, thread: Thread, vcpu: number): Task<void> {
   const word = req.mode(vcpu);
+  if (thread.whole !== null) {
+    yield thread.whole.untilClear(word, VcpuMode.exitingGuest & VcpuMode.readingShadowPageTables);
+    return;
+  }
   for (;;) {
     const mode = thread.memory.load32(yield read(word));
     if (mode === VcpuMode.exitingGuest) yield wait(word, mode);
@@ -125,6 +130,15 @@ function* awaitLeft(req: VcpuRequests, thread: Thread, vcpu: number): Task<void>
 /** Enters the guest; false, and still outside, if a request is pending. */
 export function* enterGuest(req: VcpuRequests, thread: Thread, vcpu: number): Task<boolean> {
   const { memory } = thread;
+  if (thread.whole !== null) {
+    const word = yield rmw(req.mode(vcpu));
+    if (memory.load32(own(req.requests(vcpu))) === 0) {
+      memory.store32(word, VcpuMode.inGuest);
+      return true;
+    }
+    thread.counters[Counter.entriesBackedOut]++;
+    return false;
+  }
   memory.xchg32(yield rmw(req.mode(vcpu)), VcpuMode.inGuest);
   if (memory.load32(yield read(req.requests(vcpu))) === 0) return true;
   thread.counters[Counter.entriesBackedOut]++;

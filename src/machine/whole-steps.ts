@@ -7,7 +7,8 @@
  * them may then be explored with every lock, grace period and request as one step that is taken when it can be.
  * A thread whose engine offers no such steps (all but the explorer's) runs the primitives as they are.
  */
-import type { Address, Step } from './point.ts';
+import { type Address, type Step, wait } from './point.ts';
+import type { Thread } from './thread.ts';
 
 export interface WholeSteps {
   /** One atomic read-modify-write of the word at `a`, as soon as all bits of `mask` are clear in it. */
@@ -22,3 +23,7 @@ export interface WholeSteps {
   /** Goes on once the word at `a` held something other than `value`, likewise. */
   untilNot(a: Address, value: number): Step;
 }
+
+/** Waits while the word at `a` holds `value`. May return early: the caller looks again. */
+export const untilChanged = ({ whole }: Thread, a: Address, value: number): Step =>
+  whole !== null ? whole.untilNot(a, value) : wait(a, value);

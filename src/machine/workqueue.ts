@@ -9,10 +9,11 @@ import { Counter } from './counters.ts';
 import { InvariantError } from './invariant.ts';
 import { LockNumber } from './lock-number.ts';
 import { checkMaySleep } from './lock-order.ts';
-import { type Address, own, read, type Task, wait, wake, write } from './point.ts';
+import { type Address, own, read, type Task, wake, write } from './point.ts';
 import { MachineSite } from './site.ts';
 import { SPINLOCK_WORDS, SpinLock, spinLock, spinUnlock } from './spinlock.ts';
 import type { Thread } from './thread.ts';
+import { untilChanged } from './whole-steps.ts';
 
 /** Items that may be queued or under way at a time. */
 export const WORKQUEUE_CAPACITY = 128;
@@ -119,7 +120,7 @@ export function* nextWork(queue: Workqueue, thread: Thread): Task<WorkItem | nul
     const events = memory.load32(own(queue.events));
     yield* spinUnlock(queue.lock, thread);
     if (item !== null || stopped) return item;
-    yield wait(queue.events, events);
+    yield untilChanged(thread, queue.events, events);
   }
 }
 
@@ -151,7 +152,7 @@ export function* flushWorkqueue(queue: Workqueue, thread: Thread): Task<void> {
   yield* spinUnlock(queue.lock, thread);
   let completed = memory.load32(yield read(queue.completed));
   while (completed < target) {
-    yield wait(queue.completed, completed);
+    yield untilChanged(thread, queue.completed, completed);
     completed = memory.load32(yield read(queue.completed));
   }
 }

@@ -31,8 +31,8 @@ function checkLocks(state: QuiescentState, found: Findings): void {
         found.report('lock-held', { lock, word: base + offset }, `${lock} is held or awaited: its word is ${value}`);
     }
   };
-  // The count, the writer and the queue; for a spinlock the tail and the holder.
-  free(lockName(LockNumber.mmuLock), layout.mmuLock, [0, 1, 2]);
+  // The count, the writer, the queue and the readers that wait; for a spinlock the tail, the holder and who waits.
+  free(lockName(LockNumber.mmuLock), layout.mmuLock, [0, 1, 2, 4]);
   free(lockName(LockNumber.pagesLock), layout.pagesLock);
   free(lockName(LockNumber.invalidateLock), layout.invalidateLock);
   free(lockName(LockNumber.slotsLock), layout.slotsLock, [0, 1]);

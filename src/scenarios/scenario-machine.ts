@@ -2,6 +2,7 @@
  * The VM of a scenario, in an arena that the explorer owns: a handle for each thread, made once, and put back before every
  * execution instead of being made again.
  */
+import { wholeSteps } from '../engines/explore/access.ts';
 import { COUNTER_SLOTS } from '../machine/counters.ts';
 import type { Memory } from '../machine/memory.ts';
 import { runToEnd } from '../machine/run.ts';
@@ -63,6 +64,12 @@ interface SavedThread {
   readonly disturbance: Disturbance;
 }
 
+export interface MachineOptions {
+  readonly bugs?: BugSwitches;
+  /** Whether locks, grace periods and requests are one step each. */
+  readonly whole?: boolean;
+}
+
 export class ScenarioMachine {
   readonly scenario: Scenario;
   readonly config: VmConfig;
@@ -81,7 +88,7 @@ export class ScenarioMachine {
   }
 
   /** Makes the VM in `memory`, all 0, and runs the steps before the explored one. */
-  constructor(scenario: Scenario, memory: Memory, bugs: BugSwitches = NO_BUGS) {
+  constructor(scenario: Scenario, memory: Memory, { bugs = NO_BUGS, whole = true }: MachineOptions = {}) {
     this.scenario = scenario;
     this.memory = memory;
     this.config = scenarioConfig(scenario);
@@ -89,7 +96,7 @@ export class ScenarioMachine {
     this.watch = new Watch(stepRules(() => this.vcpus));
     const names = threadNames(scenario);
     const threads = new Map<string, ScenarioThread>();
-    for (const [id, name] of names.entries()) threads.set(name, this.#open(layout, id, name, bugs));
+    for (const [id, name] of names.entries()) threads.set(name, this.#open(layout, id, name, { bugs, whole }));
     this.threads = threads;
     this.vcpus = Array.from({ length: this.config.vcpus }, (_, id) => {
       const { vm, watch } = threads.get(vcpuThread(id))!;
@@ -103,7 +110,7 @@ export class ScenarioMachine {
     this.#save();
   }
 
-  #open(layout: VmLayout, threadId: number, threadName: string, bugs: BugSwitches): ScenarioThread {
+  #open(layout: VmLayout, threadId: number, threadName: string, { bugs, whole }: Required<MachineOptions>): ScenarioThread {
     const watch = new ThreadWatch(this.watch, threadId, threadName);
     const counters = new Float64Array(COUNTER_SLOTS);
     const disturbance: Disturbance = { resched: 0, allocfail: 0, looks: 0, allocations: 0, asked: false };
@@ -114,6 +121,7 @@ export class ScenarioMachine {
       failAllocation: () => disturbance.allocfail > 0 && ++disturbance.allocations % disturbance.allocfail === 0,
       counters,
       probe: watch,
+      ...(whole ? { whole: wholeSteps } : {}),
     };
     const vm = openVm({ layout, threadId, threadName, environment, trace: watch, bugs });
     watch.vm = vm;

@@ -4,8 +4,9 @@
  */
 import type { Finding, Program, ProgramContext, ProgramThread, StepEvent } from '../engines/explore/program.ts';
 import type { Memory } from '../machine/memory.ts';
-import { type Address, addressOfStep, kindOfStep, own, read, type Task, wait } from '../machine/point.ts';
+import { type Address, addressOfStep, kindOfStep, own, read, type Task } from '../machine/point.ts';
 import { rcuProcessCallbacks } from '../machine/rcu.ts';
+import { untilChanged } from '../machine/whole-steps.ts';
 import { type BugSwitches, NO_BUGS } from '../mmu/bug-switches.ts';
 import { asGfn } from '../mmu/level.ts';
 import { kvmZapGfnRange } from '../mmu/zap-leafs.ts';
@@ -25,6 +26,11 @@ type HashedMemory = Memory & { hash?(): number };
 
 export interface ScenarioOptions {
   readonly bugs?: BugSwitches;
+  /**
+   * Whether locks, grace periods and requests are one step each, or the accesses that they are made of (see `whole-steps.ts`).
+   * Whole by default.
+   */
+  readonly whole?: boolean;
 }
 
 export class VmProgram implements Program {
@@ -38,19 +44,21 @@ export class VmProgram implements Program {
   /** What each operation of the last execution said, by thread. */
   readonly results = new Map<Operation, string>();
   readonly #bugs: BugSwitches;
+  readonly #whole: boolean;
   /** Final states that were found good. */
   readonly #good = new Set<string>();
   #state = '';
   #watches: readonly ThreadWatch[] = [];
   #invalidation: Invalidation | null = null;
 
-  constructor(scenario: Scenario, { bugs = NO_BUGS }: ScenarioOptions = {}) {
+  constructor(scenario: Scenario, { bugs = NO_BUGS, whole = true }: ScenarioOptions = {}) {
     this.scenario = scenario;
     this.#bugs = bugs;
+    this.#whole = whole;
     this.name = scenario.name;
     this.words = ScenarioMachine.words(scenario);
     const on = Object.keys(bugs).filter((id) => bugs[id] === true);
-    this.fingerprint = [scenario.text, ...on].join('\n');
+    this.fingerprint = [scenario.text, ...on, ...(whole ? ['whole'] : [])].join('\n');
     this.threads = [
       ...scenario.explored.threads.map((thread) => ({ name: thread.name, run: () => this.#run(thread) })),
       { name: RCU_THREAD, daemon: true, run: () => this.#freePages() },
@@ -59,7 +67,7 @@ export class VmProgram implements Program {
   }
 
   setup(memory: Memory): void {
-    this.machine = new ScenarioMachine(this.scenario, memory, this.#bugs);
+    this.machine = new ScenarioMachine(this.scenario, memory, { bugs: this.#bugs, whole: this.#whole });
     this.#watches = this.threads.map(({ name }) => this.machine.thread(name).watch);
     this.#invalidation = this.machine.watch.rules.find((rule) => rule instanceof Invalidation) ?? null;
     this.#good.clear();
@@ -97,7 +105,7 @@ export class VmProgram implements Program {
   *#freePages(): Task<void> {
     const { kvm } = this.machine.thread(RCU_THREAD).vm;
     for (;;) {
-      while (kvm.memory.load32(yield read(kvm.rcu.head)) === 0) yield wait(kvm.rcu.head, 0);
+      while (kvm.memory.load32(yield read(kvm.rcu.head)) === 0) yield untilChanged(kvm.thread, kvm.rcu.head, 0);
       yield* rcuProcessCallbacks(kvm.rcu, kvm.allocator, kvm.thread);
     }
   }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { programOf } from './programs.ts';
 import { exploreAll, exploreShared, randomProgram } from './random-programs.ts';
 
-const PROGRAMS = 150;
+const PROGRAMS = 80;
 
 /** Mixes of operations, so that each kind of step meets each other one. */
 const MIXES = [
