@@ -11,15 +11,24 @@ export class QuietTrace implements MmuTrace {
   pageFaultDone(_vcpu: number, _gfn: Gfn, _result: number): void {}
   requested(_gfn: Gfn, _level: Level): void {}
   mapped(_result: RetPf): void {}
-  fastPageFault(): void {}
+  fastPageFault(
+    _vcpu: number,
+    _gfn: Gfn,
+    _errorCode: number,
+    _sptep: Address,
+    _old: Spte,
+    _next: Spte,
+    _result: RetPf,
+    _level: Level,
+  ): void {}
   spteChanged(_asId: number, _gfn: Gfn, _level: Level, _old: Spte, _next: Spte): void {}
   spteFrozen(_sptep: Address, _gfn: Gfn, _level: Level): void {}
   spteThawed(_sptep: Address): void {}
   getPage(_page: number, _gfn: Gfn, _level: Level): void {}
   prepareZapPage(_page: number, _gfn: Gfn, _level: Level): void {}
   splitHugePage(_gfn: Gfn, _spte: Spte, _level: Level, _errno: number): void {}
-  iterStart(_minLevel: Level, _gfn: Gfn): void {}
-  iterRestart(): void {}
+  iterStart(_minLevel: Level, _gfn: Gfn, _root: number): void {}
+  iterRestart(_goal: Gfn): void {}
   yielded(_mode: 'read' | 'write'): void {}
   trySplit(_start: Gfn, _end: Gfn, _target: Level, _shared: boolean): void {}
   wrprotSlot(_minLevel: Level): void {}

@@ -11,4 +11,15 @@ export class TableInfo {
   root = 0;
   level: Level = 0;
   gfn: Gfn = asGfn(0);
+  /** Whether the page, or its place, is no longer as it was at the start of the execution. */
+  changed = false;
+
+  copy(other: TableInfo): void {
+    this.status = other.status;
+    this.owner = other.owner;
+    this.root = other.root;
+    this.level = other.level;
+    this.gfn = other.gfn;
+    this.changed = false;
+  }
 }

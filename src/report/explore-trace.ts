@@ -12,9 +12,9 @@ import type { Kvm } from '../mmu/kvm.ts';
 import { RetPf } from '../mmu/page-fault-info.ts';
 import { SITES } from '../mmu/site.ts';
 import { isLastSpte, isShadowPresent, type Spte, sptePfn, spteToChildPage } from '../mmu/spte.ts';
+import type { SpteChange } from '../oracles/step-oracle.ts';
+import type { ThreadReports } from '../oracles/step-reports.ts';
 import type { VmProgram } from '../scenarios/vm-program.ts';
-import type { SpteChange } from '../scenarios/watch/step-rule.ts';
-import type { ThreadWatch } from '../scenarios/watch/watch.ts';
 import { vcpuThread } from '../script/script.ts';
 
 /** One thing that a thread did. */
@@ -110,12 +110,12 @@ export function traceSchedule(program: VmProgram, token: ReplayToken, options: T
 }
 
 /** Has everything that a thread reports written down as well. */
-function listen(watch: ThreadWatch, add: (kind: TraceRow['kind'], text: string) => void): void {
-  const tap = <Name extends keyof ThreadWatch>(name: Name, say: (...args: never[]) => void): void => {
+function listen(watch: ThreadReports, add: (kind: TraceRow['kind'], text: string) => void): void {
+  const tap = <Name extends keyof ThreadReports>(name: Name, say: (...args: never[]) => void): void => {
     const inner = (watch[name] as (...args: unknown[]) => void).bind(watch);
     Object.defineProperty(watch, name, {
       value: (...args: never[]) => {
-        if (watch.watch.on) say(...args);
+        if (watch.world.on) say(...args);
         inner(...args);
       },
     });

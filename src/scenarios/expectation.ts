@@ -1,11 +1,11 @@
 /** `expect` at the end of an execution: what a scenario demands of the state that it has reached, whatever the schedule. */
 import { hex64 } from '../machine/word64.ts';
 import { asGfn } from '../mmu/level.ts';
+import { leafAt } from '../oracles/cached-translations.ts';
+import { hex } from '../oracles/oracle.ts';
 import { spteBits } from '../script/record/spte-run.ts';
 import type { Values } from '../script/vocabulary.ts';
 import type { ScenarioMachine } from './scenario-machine.ts';
-import { leafAt } from './watch/stale.ts';
-import { hex } from './watch/step-rule.ts';
 
 /** Checks one expectation; returns why it does not hold, or null. What needs a recording is not known here. */
 export function checkExpectation(machine: ScenarioMachine, expect: Values<'expect'>, result = ''): string | null {

@@ -8,6 +8,9 @@ import type { Memory } from '../machine/memory.ts';
 import { runToEnd } from '../machine/run.ts';
 import { type BugSwitches, NO_BUGS } from '../mmu/bug-switches.ts';
 import { DEFAULT_KERNEL, KERNELS } from '../mmu/generation.ts';
+import type { ThreadReports } from '../oracles/step-reports.ts';
+import { StepWorld } from '../oracles/step-world.ts';
+import { stepOracles } from '../oracles/steps/index.ts';
 import { configOf, vmOf } from '../script/machine.ts';
 import { IOCTL_THREAD, type ScriptStep, SHELL_THREAD, threadOf, vcpuThread } from '../script/script.ts';
 import { Vcpu } from '../vm/vcpu.ts';
@@ -19,8 +22,6 @@ import { VmLayout } from '../vm/vm-layout.ts';
 import { runOperation, type ScriptContext } from '../workloads/programs/script-operations.ts';
 import { GhostLog } from './ghost-log.ts';
 import type { Scenario } from './scenario.ts';
-import { stepRules } from './watch/rules.ts';
-import { ThreadWatch, Watch } from './watch/watch.ts';
 
 /** The thread that frees page-table pages after their grace period. */
 export const RCU_THREAD = 'rcu';
@@ -53,7 +54,7 @@ export interface ScenarioThread {
   readonly name: string;
   readonly vm: Vm;
   readonly counters: Float64Array;
-  readonly watch: ThreadWatch;
+  readonly watch: ThreadReports;
   readonly disturbance: Disturbance;
 }
 
@@ -75,7 +76,7 @@ export class ScenarioMachine {
   readonly config: VmConfig;
   readonly threads: ReadonlyMap<string, ScenarioThread>;
   readonly vcpus: readonly Vcpu[];
-  readonly watch: Watch;
+  readonly watch: StepWorld;
   readonly ghost = new GhostLog();
   readonly memory: Memory;
   #saved: readonly SavedThread[] = [];
@@ -93,16 +94,28 @@ export class ScenarioMachine {
     this.memory = memory;
     this.config = scenarioConfig(scenario);
     const layout = createVm(memory, this.config);
-    this.watch = new Watch(stepRules(() => this.vcpus));
     const names = threadNames(scenario);
+    // A handle for the oracles to look through: nobody runs by it.
+    const environment = {
+      memory,
+      now: () => 0,
+      needResched: () => false,
+      counters: new Float64Array(COUNTER_SLOTS),
+      probe: null,
+    };
+    const onlooker = openVm({ layout, threadId: 0, environment });
+    const cpus = new Map(Array.from({ length: this.config.vcpus }, (_, id) => [vcpuThread(id), id]));
+    const vcpuOf = (id: number): number => cpus.get(names[id]) ?? -1;
+    this.watch = new StepWorld({ vm: onlooker, oracles: stepOracles(), threads: names, vcpuOf });
     const threads = new Map<string, ScenarioThread>();
     for (const [id, name] of names.entries()) threads.set(name, this.#open(layout, id, name, { bugs, whole }));
     this.threads = threads;
     this.vcpus = Array.from({ length: this.config.vcpus }, (_, id) => {
       const { vm, watch } = threads.get(vcpuThread(id))!;
       const area = new VcpuArea(vm.vcpuArea(id), this.config);
-      watch.vcpu = new Vcpu({ kvm: vm.kvm, id, area, contentWord: vm.contentWord, observer: this.watch, awaitRetries: true });
-      return watch.vcpu;
+      const vcpu = new Vcpu({ kvm: vm.kvm, id, area, contentWord: vm.contentWord, observer: this.watch, awaitRetries: true });
+      watch.thread.cpu = vcpu;
+      return vcpu;
     });
     this.watch.vcpus = this.vcpus;
     this.#contexts = new Map(names.map((name) => [name, this.#context(name)]));
@@ -111,7 +124,7 @@ export class ScenarioMachine {
   }
 
   #open(layout: VmLayout, threadId: number, threadName: string, { bugs, whole }: Required<MachineOptions>): ScenarioThread {
-    const watch = new ThreadWatch(this.watch, threadId, threadName);
+    const watch = this.watch.reportsOf(threadId);
     const counters = new Float64Array(COUNTER_SLOTS);
     const disturbance: Disturbance = { resched: 0, allocfail: 0, looks: 0, allocations: 0, asked: false };
     const environment = {
@@ -124,7 +137,7 @@ export class ScenarioMachine {
       ...(whole ? { whole: wholeSteps } : {}),
     };
     const vm = openVm({ layout, threadId, threadName, environment, trace: watch, bugs });
-    watch.vm = vm;
+    watch.thread.vm = vm;
     watch.onYield = () => {
       disturbance.asked = false;
     };
@@ -197,8 +210,7 @@ export class ScenarioMachine {
     }
     for (let v = 0; v < this.vcpus.length; v++) restoreVcpu(this.vcpus[v], this.#savedVcpus[v]);
     this.ghost.restore();
-    this.watch.reset();
-    this.watch.on = true;
+    this.watch.start();
   }
 }
 

@@ -18,8 +18,6 @@ import { runOperation, touch } from '../workloads/programs/script-operations.ts'
 import { checkExpectation } from './expectation.ts';
 import type { Scenario } from './scenario.ts';
 import { hasZapWorker, RCU_THREAD, ScenarioMachine, ZAP_THREAD } from './scenario-machine.ts';
-import { Invalidation } from './watch/invalidation.ts';
-import type { ThreadWatch } from './watch/watch.ts';
 
 /** What the explorer's memory can do beyond the interface. */
 type HashedMemory = Memory & { hash?(): number };
@@ -48,8 +46,8 @@ export class VmProgram implements Program {
   /** Final states that were found good. */
   readonly #good = new Set<string>();
   #state = '';
-  #watches: readonly ThreadWatch[] = [];
-  #invalidation: Invalidation | null = null;
+  /** The thread of the VM that runs each thread of the program. */
+  #threadIds: readonly number[] = [];
 
   constructor(scenario: Scenario, { bugs = NO_BUGS, whole = true }: ScenarioOptions = {}) {
     this.scenario = scenario;
@@ -68,8 +66,7 @@ export class VmProgram implements Program {
 
   setup(memory: Memory): void {
     this.machine = new ScenarioMachine(this.scenario, memory, { bugs: this.#bugs, whole: this.#whole });
-    this.#watches = this.threads.map(({ name }) => this.machine.thread(name).watch);
-    this.#invalidation = this.machine.watch.rules.find((rule) => rule instanceof Invalidation) ?? null;
+    this.#threadIds = this.threads.map(({ name }) => this.machine.thread(name).watch.thread.id);
     this.#good.clear();
   }
 
@@ -89,15 +86,15 @@ export class VmProgram implements Program {
         said = yield* touch(context, operation.values);
       } else if (operation.op === 'zaprange') {
         const { gfn, n } = operation.values;
-        this.#invalidation?.zaps(watch, gfn, gfn + n);
+        watch.zapsRange(gfn, gfn + n);
         yield* kvmZapGfnRange(context.vm.kvm, asGfn(gfn), asGfn(gfn + n));
+        watch.zappedRange();
       } else {
         const vcpu = vcpuOf(operation);
         said = yield* runOperation(vcpu === undefined ? context : machine.context(vcpuThread(vcpu)), operation);
       }
       this.results.set(operation, said);
       machine.ghost.after(machine, operation, said);
-      machine.watch.operationDone(watch, operation.op);
     }
   }
 
@@ -117,12 +114,14 @@ export class VmProgram implements Program {
 
   observe(event: StepEvent): void {
     const { task, step } = event;
-    if (task < this.#watches.length) this.machine.watch.step(this.#watches[task], kindOfStep(step), addressOfStep(step));
+    const ids = this.#threadIds;
+    // Beyond the threads are their store buffers, which write in their stead.
+    this.machine.watch.step(ids[task % ids.length], kindOfStep(step), addressOfStep(step));
   }
 
   check(): Finding | null {
     const { machine } = this;
-    machine.watch.on = false;
+    machine.watch.end();
     this.#state = this.#fingerprintOfState();
     if (this.#good.has(this.#state)) return null;
     const finding = this.#judge();

@@ -4,6 +4,7 @@
  * stumbled over: nothing else could have changed its fate.
  */
 import { type Address, own, read, relax, type Task } from '../machine/point.ts';
+import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { type Kvm, KvmWord } from '../mmu/kvm.ts';
 import type { Gfn } from '../mmu/level.ts';
 import { RetryReason } from '../mmu/page-fault-info.ts';
@@ -31,7 +32,15 @@ export function* awaitRetryCause(kvm: Kvm, mmu: VcpuMmu): Task<void> {
 }
 
 /** Whether the walk for the fault's gfn still comes by the SPTE at `sptep`. */
-function* isOnPath(kvm: Kvm, { root, fault }: VcpuMmu, sptep: Address): Task<boolean> {
+function* isOnPath(kvm: Kvm, mmu: VcpuMmu, sptep: Address): Task<boolean> {
+  // The tables on the way may be removed meanwhile.
+  yield* rcuReadLock(kvm.rcu, kvm.thread);
+  const found = yield* findOnPath(kvm, mmu, sptep);
+  yield* rcuReadUnlock(kvm.rcu, kvm.thread);
+  return found;
+}
+
+function* findOnPath(kvm: Kvm, { root, fault }: VcpuMmu, sptep: Address): Task<boolean> {
   const { geometry, memory, pages } = kvm;
   let page = root;
   for (let level = geometry.rootLevel; ; level--) {

@@ -99,17 +99,24 @@ export class VmMachine {
     const { watch } = options;
     this.world = watch === undefined ? null : new StepWorld({ vm: onlooker, oracles: watch, threads });
     for (let id = 0; id < config.threads; id++) {
-      const environment = environmentOf(id, this.world?.probeOf(id) ?? null);
+      const reports = this.world?.reportsOf(id) ?? null;
+      const environment = environmentOf(id, reports);
       const threadName = nameOf(id);
-      const trace = this.world?.traceOf(id) ?? null;
-      this.vms.push(openVm({ layout: this.layout, threadId: id, threadName, environment, trace, bugs: options.bugs }));
+      const vm = openVm({ layout: this.layout, threadId: id, threadName, environment, trace: reports, bugs: options.bugs });
+      if (reports !== null) {
+        reports.thread.vm = vm;
+        vm.host.onPageDirty = (pfn) => reports.hostPageDirtied(pfn);
+      }
+      this.vms.push(vm);
     }
     for (let id = 0; id < config.vcpus; id++) {
       const vm = this.vms[id];
       const area = new VcpuArea(vm.vcpuArea(id), config);
-      const observer = this.world?.guestObserver ?? null;
-      this.vcpus.push(new Vcpu({ kvm: vm.kvm, id, area, contentWord: vm.contentWord, observer }));
+      const vcpu = new Vcpu({ kvm: vm.kvm, id, area, contentWord: vm.contentWord, observer: this.world });
+      if (this.world !== null) this.world.threads[id].cpu = vcpu;
+      this.vcpus.push(vcpu);
     }
+    if (this.world !== null) this.world.vcpus = this.vcpus;
     for (const slot of options.slots ?? [RAM]) this.run(setUserMemoryRegion(this.ioctl, slot));
   }
 
@@ -143,6 +150,7 @@ export class VmMachine {
       world,
       tasks.map(([thread]) => thread),
     );
+    world.prepare();
     world.start();
     const run = tasks.map(([, task]) => task);
     try {

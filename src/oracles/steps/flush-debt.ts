@@ -53,13 +53,19 @@ const WHAT: Readonly<Record<DebtKind, string>> = {
   log: 'the SPTE that it cleaned for the dirty log',
 };
 
+/** What must be flushed before each of the deadlines. */
+const BY_MMU_UNLOCK: readonly DebtKind[] = ['leaf', 'table', 'protection'];
+const BY_RCU_END: readonly DebtKind[] = ['table'];
+const BY_RETURN: readonly DebtKind[] = ['log'];
+
 export function flushDebtOracle(debts: FlushDebts = new FlushDebts()): StepOracle {
   const check = (world: StepWorld, thread: ThreadView, kinds: readonly DebtKind[], when: string): void => {
-    const debt = debts.open.find((d) => d.thread === thread.id && kinds.includes(d.kind));
-    if (debt === undefined) return;
+    for (const debt of debts.open) if (debt.thread === thread.id && kinds.includes(debt.kind)) overdue(world, thread, debt, when);
+  };
+  const overdue = (world: StepWorld, thread: ThreadView, debt: Debt, when: string): never => {
     const where = { thread: thread.id, gfn: debt.gfn, word: debt.sptep, root: debt.root };
     const message = `${thread.name} ${when} and owes a flush for ${WHAT[debt.kind]} at gfn ${hex(debt.gfn)}`;
-    world.fail(oracle, 'flush-owed', where, message);
+    return world.fail(oracle, 'flush-owed', where, message);
   };
   const oracle: StepOracle = {
     name: 'flush-debt',
@@ -75,8 +81,12 @@ export function flushDebtOracle(debts: FlushDebts = new FlushDebts()): StepOracl
       const { thread, gfn, level, sptep, table } = step;
       debts.open.push({ kind, thread: thread.id, root: table.root, gfn, end: gfn + world.kvm.geometry.span(level), sptep });
     },
-    flushBegun(_world, thread) {
-      debts.covered.set(thread.id, [...debts.open]);
+    flushBegun(_world, thread, first, end) {
+      if (debts.open.length === 0) return;
+      debts.covered.set(
+        thread.id,
+        debts.open.filter((debt) => debt.gfn >= first && debt.end <= end),
+      );
     },
     flushDone(_world, thread) {
       const paid = debts.covered.get(thread.id);
@@ -84,12 +94,12 @@ export function flushDebtOracle(debts: FlushDebts = new FlushDebts()): StepOracl
       debts.covered.delete(thread.id);
     },
     rcuLeft(world, thread) {
-      if (debts.open.length > 0) check(world, thread, ['table'], 'leaves its RCU section');
+      if (debts.open.length > 0) check(world, thread, BY_RCU_END, 'leaves its RCU section');
     },
     lockReleased(world, thread, lock) {
       if (debts.open.length === 0) return;
-      if (lock === LockNumber.mmuLock) check(world, thread, ['leaf', 'table', 'protection'], 'releases mmu_lock');
-      if (lock === LockNumber.slotsLock) check(world, thread, ['log'], 'releases slots_lock');
+      if (lock === LockNumber.mmuLock) check(world, thread, BY_MMU_UNLOCK, 'releases mmu_lock');
+      if (lock === LockNumber.slotsLock) check(world, thread, BY_RETURN, 'releases slots_lock');
     },
   };
   return oracle;
@@ -97,11 +107,10 @@ export function flushDebtOracle(debts: FlushDebts = new FlushDebts()): StepOracl
 
 /** A frozen SPTE that goes, and a leaf that comes, while a flush of what was there before is still owed. */
 function checkInstall(world: StepWorld, oracle: StepOracle, debts: FlushDebts, step: SpteStep): void {
-  if (debts.open.length === 0) return;
+  if (debts.open.length === 0 || isShadowPresent(step.old)) return;
   const { thread, gfn, level, old, next, sptep, table } = step;
   const where = { thread: thread.id, gfn, level, word: sptep, root: table.root };
-  const frozen = world.kvm.spte.isFrozen(old);
-  if (frozen && debts.open.some((debt) => debt.sptep === sptep)) {
+  if (world.kvm.spte.isFrozen(old) && debts.open.some((debt) => debt.sptep === sptep)) {
     world.fail(
       oracle,
       'thawed-before-flush',
@@ -109,7 +118,7 @@ function checkInstall(world: StepWorld, oracle: StepOracle, debts: FlushDebts, s
       `${thread.name} replaces the frozen SPTE of gfn ${hex(gfn)} before the flush`,
     );
   }
-  if (isShadowPresent(old) || !isShadowPresent(next) || !isLastSpte(next, level)) return;
+  if (!isShadowPresent(next) || !isLastSpte(next, level)) return;
   const end = gfn + world.kvm.geometry.span(level);
   const owed = debts.open.find((d) => d.kind !== 'log' && d.root === table.root && d.gfn < end && gfn < d.end);
   if (owed === undefined) return;

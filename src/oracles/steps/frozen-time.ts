@@ -19,6 +19,7 @@ export function frozenTimeOracle(): StepOracle {
       frozen.clear();
     },
     tableAccess(world, thread, _kind, page, sptep) {
+      if (frozen.size === 0) return;
       const mine = frozen.get(thread.id);
       if (mine === undefined || !world.kvm.generation.bookkeepingAfterFrozen || ++mine.accesses <= ACCESSES_MAX) return;
       const message = `${thread.name} works on page ${page} while the SPTE of gfn ${hex(mine.gfn)}, which it froze, makes faults retry`;

@@ -23,28 +23,32 @@ interface GhostPage {
   readonly vcpu: number;
 }
 
-/** The slots that log, decoded once for each publication. */
+/** The slots that log, decoded at each publication. */
 class LoggingSlots {
-  #active = -1;
   slots: readonly Memslot[] = [];
   /** Slots whose log is on for the VMM, too: the ioctl that began it has returned. */
   readonly known = new Set<string>();
+  #first: readonly Memslot[] = [];
 
-  /** Looks at the slots; returns whether they are others than before. */
-  refresh(world: StepWorld): boolean {
-    const active = world.vm.slots.sets.reduce((sum, sets) => sum * 65536 + world.memory.load32(own(sets.active)), 0);
-    if (active === this.#active) return false;
-    this.#active = active;
-    const all = world.vm.slots.sets.flatMap((sets) => [...sets.decode(world.memory.load32(own(sets.active)))]);
-    this.slots = all.filter((slot) => slotLogsDirty(slot) && slot.dirtyBitmap !== 0);
-    const keys = new Set(this.slots.map(keyOf));
-    for (const key of this.known) if (!keys.has(key)) this.known.delete(key);
-    return true;
+  /** Reads the slots of the first state. */
+  prepare(world: StepWorld): void {
+    this.refresh(world);
+    this.#first = this.slots;
   }
 
-  reset(): void {
-    this.#active = -1;
+  /** Other slots were published. */
+  refresh(world: StepWorld): void {
+    const all = world.vm.slots.sets.flatMap((_, asId) => world.slots(asId));
+    this.slots = all.filter((slot) => slotLogsDirty(slot) && slot.dirtyBitmap !== 0);
+    for (const slot of this.slots) world.watch(slot.dirtyBitmap as Address, slot.bitmapWords);
+    const keys = new Set(this.slots.map(keyOf));
+    for (const key of this.known) if (!keys.has(key)) this.known.delete(key);
+  }
+
+  start(): void {
+    this.slots = this.#first;
     this.known.clear();
+    for (const slot of this.slots) this.known.add(keyOf(slot));
   }
 }
 
@@ -61,17 +65,19 @@ export function ghostLogOracle(): StepOracle {
   return {
     name: 'ghost-log',
     help: 'every guest write since the log was enabled is reported by some GET or CLEAR, or still visible',
+    prepare(world) {
+      for (const sets of world.vm.slots.sets) world.watch(sets.active);
+      logging.prepare(world);
+    },
     start(world) {
-      logging.reset();
+      logging.start();
       pages.clear();
       taken.clear();
       shadow.clear();
-      refresh(world);
-      for (const slot of logging.slots) logging.known.add(keyOf(slot));
+      noteBitmaps(world);
     },
     guest(world, { vcpu, gfn, write }) {
       if (!write) return;
-      refresh(world);
       const slot = logging.slots.find((s) => slotContains(s, gfn));
       if (slot !== undefined && logging.known.has(keyOf(slot))) {
         pages.set(pageKey(slot, gfn), { slot, gfn, writtenAt: world.clock, vcpu });
@@ -79,7 +85,11 @@ export function ghostLogOracle(): StepOracle {
     },
     access(world, thread, kind, a) {
       if (kind === StepKind.Read) return;
-      refresh(world);
+      if (world.vm.slots.sets.some((sets) => sets.active === a)) {
+        logging.refresh(world);
+        noteBitmaps(world);
+        return;
+      }
       for (const slot of logging.slots) {
         const offset = a - slot.dirtyBitmap;
         if (offset < 0 || offset >= slot.bitmapWords) continue;
@@ -87,15 +97,19 @@ export function ghostLogOracle(): StepOracle {
         for (const word of [offset & ~1, (offset & ~1) + 1]) noteTaken(world, slot, word, thread.id);
       }
     },
-    lockReleased(world, thread, lock) {
+    lockReleased(_world, thread, lock) {
       if (lock !== LockNumber.slotsLock) return;
-      refresh(world);
       for (const key of taken.get(thread.id) ?? []) pages.delete(key);
       taken.delete(thread.id);
-      for (const slot of logging.slots) logging.known.add(keyOf(slot));
+      for (const slot of logging.slots) {
+        if (logging.known.has(keyOf(slot))) continue;
+        // The VMM copies all of a slot whose log begins: what was written while it logged before is copied, too.
+        logging.known.add(keyOf(slot));
+        for (const [key, page] of pages) if (page.slot.asId === slot.asId && page.slot.id === slot.id) pages.delete(key);
+      }
     },
     end(world) {
-      refresh(world);
+      if (pages.size === 0) return;
       const state = new QuiescentState(world.vm);
       for (const { slot, gfn, writtenAt, vcpu } of pages.values()) {
         const now = logging.slots.find((s) => keyOf(s) === keyOf(slot));
@@ -107,8 +121,7 @@ export function ghostLogOracle(): StepOracle {
   };
 
   /** A log that is new is known as it stands: one that begins with all bits set was filled by its owner alone. */
-  function refresh(world: StepWorld): void {
-    if (!logging.refresh(world)) return;
+  function noteBitmaps(world: StepWorld): void {
     for (const { dirtyBitmap, bitmapWords } of logging.slots) {
       for (let a: number = dirtyBitmap; a < dirtyBitmap + bitmapWords; a++) {
         if (!shadow.has(a)) shadow.set(a, world.memory.load32(own(a as Address)));

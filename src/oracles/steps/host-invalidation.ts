@@ -7,6 +7,7 @@
 import { LockNumber } from '../../machine/lock-number.ts';
 import { StepKind } from '../../machine/point.ts';
 import { KvmWord } from '../../mmu/kvm.ts';
+import { roleAsId } from '../../mmu/mmu-page.ts';
 import { isLastSpte, isShadowPresent, sptePfn } from '../../mmu/spte.ts';
 import { isPresent } from '../../vm/host-pte.ts';
 import { hex } from '../oracle.ts';
@@ -29,12 +30,18 @@ interface Invalidation {
 
 export function hostInvalidationOracle(): StepOracle {
   let open: Invalidation[] = [];
+  /** To read the host's page tables by; what it says of memslots is of the first state. */
+  let state: QuiescentState;
   const latest = (thread: number): Invalidation | undefined => open.findLast((i) => i.thread === thread && !i.over);
-  return {
+  const oracle: StepOracle = {
     name: 'host-invalidation',
     help: 'no SPTE is made for a host page after its invalidation has zapped it, and before the host has a new one',
+    prepare(world) {
+      state = new QuiescentState(world.vm);
+      world.watch(world.kvm.word(KvmWord.mnActive));
+    },
     start() {
-      open = [];
+      if (open.length > 0) open = [];
     },
     unmapRange(_world, thread, region, first, end) {
       open.push({ thread: thread.id, region, first, end, active: false, zapped: false, over: false });
@@ -59,28 +66,32 @@ export function hostInvalidationOracle(): StepOracle {
     spte(world, { thread, table, sptep, gfn, level, old, next }) {
       if (table.status !== TableStatus.linked || isShadowPresent(old)) return;
       if (!isShadowPresent(next) || !isLastSpte(next, level)) return;
-      const state = new QuiescentState(world.vm);
-      const slot = state.slotOf((world.kvm.pages.role(table.root) >>> 4) & 15, gfn);
+      const slot = world.slotOf(roleAsId(world.kvm.pages.role(table.root)), gfn);
       if (slot === null) return;
       const page = state.hostPage(slot, gfn);
       const span = world.kvm.geometry.span(level);
-      const covering = open.filter((i) => i.region === slot.region && i.first < page + span && page < i.end && !i.over);
-      const where = { thread: thread.id, gfn, level, word: sptep, root: table.root, pfn: sptePfn(next) };
-      const what = `${thread.name} maps gfn ${hex(gfn)}, level ${level}`;
-      // A huge page of which a part is invalidated will be split, and its whole range invalidated, before anything is freed.
-      const breach = covering.find((i) => i.zapped && i.first <= page && page + span <= i.end);
-      if (breach !== undefined) {
-        const by = world.threads[breach.thread].name;
-        world.fail(this, 'mapped-during-invalidation', where, `${what}, which ${by} is invalidating, and has zapped already`);
+      const refuse = (rule: string, why: string): never => {
+        const where = { thread: thread.id, gfn, level, word: sptep, root: table.root, pfn: sptePfn(next) };
+        return world.fail(oracle, rule, where, `${thread.name} maps gfn ${hex(gfn)}, level ${level}, ${why}`);
+      };
+      if (open.length > 0) {
+        const covering = open.filter((i) => i.region === slot.region && i.first < page + span && page < i.end && !i.over);
+        // A huge page of which a part is invalidated will be split, and its whole range invalidated, before anything is freed.
+        const breach = covering.find((i) => i.zapped && i.first <= page && page + span <= i.end);
+        if (breach !== undefined) {
+          const by = world.threads[breach.thread].name;
+          refuse('mapped-during-invalidation', `which ${by} is invalidating, and has zapped already`);
+        }
+        if (covering.length > 0) return;
       }
-      if (covering.length > 0) return;
       const region = state.region(slot);
       const pte = state.hostPte(region, page);
       if (isPresent(pte) && state.space.pfn(region, page, pte) === sptePfn(next)) return;
       const now = isPresent(pte)
         ? `has frame ${hex(state.space.pfn(region, page, pte))} there now`
         : 'has nothing there any more';
-      world.fail(this, 'stale-frame', where, `${what}, to frame ${hex(sptePfn(next))}, but the host ${now}`);
+      refuse('stale-frame', `to frame ${hex(sptePfn(next))}, but the host ${now}`);
     },
   };
+  return oracle;
 }

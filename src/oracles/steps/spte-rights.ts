@@ -29,7 +29,7 @@ export function spteRightsOracle(): StepOracle {
       if (step.table.status === TableStatus.private || step.table.status === TableStatus.free) return;
       if (!isByHardware(world, step) && !isFastFault(world, step)) checkLocked(world, oracle, step, freezers);
       if (world.kvm.spte.isFrozen(step.next)) freezers.set(step.sptep, step.thread.id);
-      else freezers.delete(step.sptep);
+      else if (freezers.size > 0) freezers.delete(step.sptep);
     },
   };
   return oracle;
@@ -54,24 +54,29 @@ function isFastFault(world: StepWorld, step: SpteStep): boolean {
 }
 
 function checkLocked(world: StepWorld, oracle: StepOracle, step: SpteStep, freezers: ReadonlyMap<number, number>): void {
-  const { thread, kind, sptep, page, gfn, level, old, next } = step;
+  const { thread, kind, sptep, level, old } = step;
   const { spte: format } = world.kvm;
-  const where = { thread: thread.id, word: sptep, page, gfn, level };
-  const change = `${thread.name} changes the SPTE of gfn ${hex(gfn)}, level ${level}, from ${old} to ${next}`;
   const held = thread.held[LockNumber.mmuLock];
-  if (held === Held.no) world.fail(oracle, 'spte-without-lock', where, `${change} without mmu_lock`);
-  const frozenBy = freezers.get(sptep);
-  if (format.isFrozen(old) && frozenBy !== thread.id) {
+  const frozen = format.isFrozen(old);
+  if (held === Held.no) refuse(world, oracle, step, 'spte-without-lock', 'without mmu_lock');
+  if (frozen && freezers.get(sptep) !== thread.id) {
+    const frozenBy = freezers.get(sptep);
     const who = frozenBy === undefined ? 'an unknown thread' : world.threads[frozenBy].name;
-    world.fail(oracle, 'frozen-by-another', where, `${change}, which ${who} froze`);
+    refuse(world, oracle, step, 'frozen-by-another', `which ${who} froze`);
   }
   if (kind !== StepKind.Write) return;
-  if (held === Held.read && !format.isFrozen(old)) {
-    world.fail(oracle, 'plain-store-shared', where, `${change} by a plain store, with mmu_lock held for read`);
+  if (held === Held.read && !frozen) {
+    refuse(world, oracle, step, 'plain-store-shared', 'by a plain store, with mmu_lock held for read');
   }
   if (held === Held.write && losesChanges(world.kvm, old, level)) {
-    world.fail(oracle, 'plain-store-volatile', where, `${change} by a plain store, over bits that change without mmu_lock`);
+    refuse(world, oracle, step, 'plain-store-volatile', 'by a plain store, over bits that change without mmu_lock');
   }
+}
+
+function refuse(world: StepWorld, oracle: StepOracle, step: SpteStep, rule: string, why: string): never {
+  const { thread, sptep, page, gfn, level, old, next } = step;
+  const change = `${thread.name} changes the SPTE of gfn ${hex(gfn)}, level ${level}, from ${old} to ${next}`;
+  return world.fail(oracle, rule, { thread: thread.id, word: sptep, page, gfn, level }, `${change}, ${why}`);
 }
 
 function losesChanges(kvm: Kvm, old: Spte, level: number): boolean {

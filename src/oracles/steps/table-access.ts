@@ -4,6 +4,7 @@
  * held for write, or by a processor in the guest, for which the flush that precedes the grace period waits.
  */
 import { LockNumber } from '../../machine/lock-number.ts';
+import { PageState } from '../../machine/page-allocator.ts';
 import { Held } from '../../machine/thread.ts';
 import { hex } from '../oracle.ts';
 import type { StepOracle } from '../step-oracle.ts';
@@ -15,18 +16,28 @@ export function tableAccessOracle(): StepOracle {
     help: 'page tables are read and written only by those for whom they cannot be freed',
     tableAccess(world, thread, _kind, page, sptep) {
       const { status, owner } = world.tables[page];
-      const where = { thread: thread.id, page, word: sptep };
       if (status === TableStatus.free) {
+        const where = { thread: thread.id, page, word: sptep };
         world.fail(this, 'use-after-free', where, `${thread.name} accesses page-table page ${page}, which was freed`);
       }
       if (status === TableStatus.private) {
         if (owner < 0 || owner === thread.id) return;
+        const where = { thread: thread.id, page, word: sptep };
         const whose = world.threads[owner].name;
         world.fail(this, 'use-after-free', where, `${thread.name} accesses page-table page ${page}, which ${whose} has in hand`);
       }
       if (thread.inRcu || thread.held[LockNumber.mmuLock] === Held.write || world.vcpuInGuest(thread.vcpu)) return;
+      const where = { thread: thread.id, page, word: sptep };
       const what = `page-table page ${page} (gfn ${hex(world.tables[page].gfn)})`;
       world.fail(this, 'table-without-rcu', where, `${thread.name} walks ${what} outside any RCU read-side section`);
+    },
+    /** The owner of a page that is not linked uses its header, too, but nobody else can see that: those are no steps. */
+    headerAccess(world, thread, _kind, page, a) {
+      const state = world.kvm.allocator.stateOf(world.memory, page);
+      if (state === PageState.live || state === PageState.rcu) return;
+      const what = state === PageState.free ? 'was freed' : 'was freed and handed out again';
+      const message = `${thread.name} uses the header of page-table page ${page}, which ${what}`;
+      world.fail(this, 'use-after-free', { thread: thread.id, page, word: a }, message);
     },
   };
 }

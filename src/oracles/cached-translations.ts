@@ -1,13 +1,13 @@
 /** What processors cache that the tables no longer say, and that no pending flush will make them forget. */
-import { own } from '../../machine/point.ts';
-import { Request, VcpuMode } from '../../machine/tlb-shootdown.ts';
-import { KvmWord } from '../../mmu/kvm.ts';
-import { asGfn, type Gfn, type Level } from '../../mmu/level.ts';
-import { PageHeader, roleInvalid } from '../../mmu/mmu-page.ts';
-import { isLastSpte, isShadowPresent, type Spte, sptePfn, tablePageLo } from '../../mmu/spte.ts';
-import { pwcEntries } from '../../vm/paging-structure-cache.ts';
-import { type TlbEntry, tlbEntries } from '../../vm/tlb.ts';
-import type { Vcpu } from '../../vm/vcpu.ts';
+import { own } from '../machine/point.ts';
+import { Request, VcpuMode } from '../machine/tlb-shootdown.ts';
+import { type Kvm, KvmWord } from '../mmu/kvm.ts';
+import { asGfn, type Gfn, type Level } from '../mmu/level.ts';
+import { PageHeader, roleInvalid } from '../mmu/mmu-page.ts';
+import { isShadowPresent, isTableLo, type Spte, sptePfn, tablePageLo } from '../mmu/spte.ts';
+import { pwcEntries } from '../vm/paging-structure-cache.ts';
+import { type TlbEntry, tlbEntries } from '../vm/tlb.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
 
 export interface Leaf {
   readonly spte: Spte;
@@ -15,14 +15,19 @@ export interface Leaf {
 }
 
 /** The leaf that maps `gfn` below `root`, or null. */
-export function leafAt({ kvm, memory }: Vcpu, root: number, gfn: Gfn): Leaf | null {
-  const { geometry, pages, allocator } = kvm;
+export const leafAt = ({ kvm }: Vcpu, root: number, gfn: Gfn): Leaf | null => leafBelow(kvm, root, gfn);
+
+export function leafBelow(kvm: Kvm, root: number, gfn: Gfn): Leaf | null {
+  const { geometry, pages, allocator, memory } = kvm;
   let page = root;
   for (let level = geometry.rootLevel; level >= 1; level--) {
-    const spte = memory.load64(own(pages.sptep(page, geometry.index(gfn, level))));
-    if (!isShadowPresent(spte)) return null;
-    if (isLastSpte(spte, level)) return { spte, level };
-    page = tablePageLo(spte.lo);
+    const sptep = pages.sptep(page, geometry.index(gfn, level));
+    const lo = memory.load32(own(sptep));
+    if (!isTableLo(lo, level)) {
+      const spte = memory.load64(own(sptep));
+      return isShadowPresent(spte) ? { spte, level } : null;
+    }
+    page = tablePageLo(lo);
     if (page <= 0 || page >= allocator.pages) return null;
   }
   return null;
