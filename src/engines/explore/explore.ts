@@ -39,13 +39,15 @@ export interface ExploreReport {
    * findings prove anything.
    */
   readonly complete: boolean;
+  /** Whether everything within the bound of preemptions was explored: every interleaving that keeps to it. */
+  readonly completeWithinBound: boolean;
   readonly stopped: StopReason;
   /** Executions that came to an end. Under optimal reduction, the number of traces. */
   readonly executions: number;
   readonly deadlocks: number;
   /** Executions given up because their continuations had been explored elsewhere; none under optimal reduction. */
   readonly blocked: number;
-  /** Executions that a bound cut. */
+  /** Executions that a bound cut, or kept from trying a choice. */
   readonly cut: { readonly preemptions: number; readonly depth: number };
   /** Whether reversals of waits by sums of many counts were left out. */
   readonly approximate: boolean;
@@ -102,11 +104,13 @@ export async function explore(from: Program | ProgramSource, asked: Partial<Expl
   const ended = frontier === null ? reason === 'end' : !frontier.available;
   if (!ended) save(next);
   const seconds = stop.elapsed_s + (earlier?.seconds ?? 0);
+  const whole = exhaustive && ended && tally.cutByDepth === 0 && !tally.approximate;
   const findings = [...tally.failures.values()].map((f) => present(execution, f, hash, options));
   return {
     program: program.name,
     hash,
-    complete: exhaustive && ended && tally.cutByDepth === 0 && tally.cutByPreemptions === 0 && !tally.approximate,
+    complete: whole && tally.cutByPreemptions === 0,
+    completeWithinBound: whole && (tally.cutByPreemptions === 0 || options.reduction === 'none'),
     stopped: reason,
     executions: tally.executions,
     deadlocks: tally.deadlocks,

@@ -10,7 +10,10 @@ export const POLICIES: readonly Policy[] = ['exhaustive', 'random', 'pct', 'part
 /** The part of the options that workers need: plain data. */
 export interface SearchOptions {
   readonly policy: Policy;
-  /** Of the exhaustive search. `none` tries every interleaving. */
+  /**
+   * Of the exhaustive search. `none` tries every interleaving. The default is `optimal`; but `none` where preemptions are bounded:
+   * the one interleaving of a trace that a reduction tries may take more of them than another one.
+   */
   readonly reduction: Reduction;
   readonly memory: MemoryModel;
   /** Bound of the exhaustive search: switches away from a thread that could go on. */
@@ -100,7 +103,8 @@ export class ExploreOptionError extends Error {
 
 /** Fills in the defaults. @throws {ExploreOptionError} where options contradict each other */
 export function completeOptions(asked: Partial<ExploreOptions>): ExploreOptions {
-  const options = { ...EXPLORE_DEFAULTS, ...asked };
+  const bounded = (asked.preemptions ?? EXPLORE_DEFAULTS.preemptions) < Number.POSITIVE_INFINITY;
+  const options = { ...EXPLORE_DEFAULTS, ...(bounded ? { reduction: 'none' as const } : {}), ...asked };
   const reject = (message: string): never => {
     throw new ExploreOptionError(message);
   };

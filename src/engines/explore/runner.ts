@@ -50,6 +50,10 @@ export class ExhaustiveRunner {
     }
     this.#count(end);
     if (search.order.approximate) tally.approximate = true;
+    if (search.preemptionsForbidden) {
+      tally.cutByPreemptions++;
+      search.preemptionsForbidden = false;
+    }
     const { finding } = search;
     if (finding !== null && !tally.failures.has(finding.rule)) {
       const seed = execution.context.used ? execution.dataSeed : 0;

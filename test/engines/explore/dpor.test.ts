@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { explore } from '../../../src/explore.ts';
+import { Execution, Exhaustive, explore, Sampler } from '../../../src/explore.ts';
 import data from '../../data/dpor.json' with { type: 'json' };
 import { programOf } from './programs.ts';
 
@@ -65,7 +65,21 @@ describe('bounds', () => {
   });
 
   test('a bound that is not reached leaves the search complete', async () => {
-    const report = await explore(programOf('cas(2,2)'), { preemptions: 100, depth: 100 });
-    expect(report).toMatchObject({ executions: 46, complete: true });
+    const report = await explore(programOf('cas(2,2)'), { reduction: 'optimal', preemptions: 100, depth: 100 });
+    expect(report).toMatchObject({ executions: 46, complete: true, completeWithinBound: true });
+  });
+
+  test.each(['cas(3,1)', 'zap(2,1)', 'lastzero(3)', 'rww(2,1)'])('%s: all interleavings within the bound', async (name) => {
+    for (const preemptions of [0, 1, 2]) {
+      const sampler = new Sampler(new Execution(programOf(name)), new Exhaustive(preemptions));
+      const states = new Set<number>();
+      let executions = 0;
+      for (; sampler.run() !== null; executions++) states.add(sampler.execution.memory.hash());
+      const report = await explore(programOf(name), { preemptions });
+      expect(report).toMatchObject({ executions, states: states.size, complete: false, completeWithinBound: true });
+      // What a reduction runs of them says nothing about the others.
+      const reduced = await explore(programOf(name), { preemptions, reduction: 'optimal' });
+      expect(reduced).toMatchObject({ complete: false, completeWithinBound: false });
+    }
   });
 });

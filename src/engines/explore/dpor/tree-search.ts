@@ -67,6 +67,8 @@ export class TreeSearch {
   readonly order: HappensBefore;
   /** What the last run broke, if anything. */
   finding: Finding | null = null;
+  /** Without reduction: whether the bound of preemptions has kept a choice from being tried. */
+  preemptionsForbidden = false;
   /** Told of reversals that belong above the item: depth of the state and the sequence. */
   onReversal: ((depth: number, sequence: Sequence) => void) | null = null;
 
@@ -228,7 +230,7 @@ export class TreeSearch {
           t = next.task;
         } else {
           this.#pending[i] = [];
-          t = reducing ? this.#choose(i, last) : this.#chooseFirst(i);
+          t = reducing ? this.#choose(i, last) : this.#preemptionsBounded ? this.#chooseBounded(i, last) : this.#chooseFirst(i);
           if (t < 0) return execution.complete ? this.#judge() : t === -2 ? 'blocked' : this.#judgeDeadlock();
         }
       }
@@ -305,12 +307,49 @@ export class TreeSearch {
     return n === 0 ? -1 : enabledTasks[0];
   }
 
-  #mayPreempt(i: number, last: number, t: number): boolean {
+  /**
+   * As {@link #chooseFirst}, but of those that the bound of preemptions allows, the last one first. Steps that only wait are free,
+   * and are taken at once.
+   */
+  #chooseBounded(i: number, last: number): number {
+    const { execution } = this;
+    const n = execution.listEnabled();
+    const { enabledTasks, pending, threadCount } = execution;
+    const spent = (i > 0 ? this.#preemptions[i - 1] : 0) >= this.bounds.preemptions;
+    const others = this.#pending[i];
+    let chosen = -1;
+    for (let k = 0; k < n; k++) {
+      const t = enabledTasks[k];
+      if (t < threadCount && isUntil(pending[t] & 15)) {
+        others.length = 0;
+        return t;
+      }
+      if (spent && this.#preempts(last, t)) {
+        this.preemptionsForbidden = true;
+        continue;
+      }
+      if (chosen < 0) {
+        chosen = t;
+      } else if (t === last) {
+        others.push({ task: chosen, access: 0, children: [] });
+        chosen = t;
+      } else {
+        others.push({ task: t, access: 0, children: [] });
+      }
+    }
+    return chosen;
+  }
+
+  /** Whether a step of `t` takes the processor from `last`, which could go on. */
+  #preempts(last: number, t: number): boolean {
     const { execution } = this;
     const threads = execution.threadCount;
-    const until = t < threads && isUntil(execution.pending[t] & 15);
-    const preempts = last >= 0 && t !== last && t < threads && last < threads && !until && execution.enabled(last);
-    this.#preemptions[i] = (i > 0 ? this.#preemptions[i - 1] : 0) + (preempts ? 1 : 0);
+    if (last < 0 || t === last || t >= threads || last >= threads || isUntil(execution.pending[t] & 15)) return false;
+    return execution.enabled(last);
+  }
+
+  #mayPreempt(i: number, last: number, t: number): boolean {
+    this.#preemptions[i] = (i > 0 ? this.#preemptions[i - 1] : 0) + (this.#preempts(last, t) ? 1 : 0);
     return this.#preemptions[i] <= this.bounds.preemptions;
   }
 
