@@ -1,8 +1,9 @@
 import { defineConfig } from 'vitest/config';
+import { pagePlugin } from './src/build/page-plugin.mjs';
 import { watPlugin } from './src/build/wat-plugin.mjs';
 
 export default defineConfig({
-  plugins: [watPlugin()],
+  plugins: [watPlugin(), pagePlugin()],
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/bundles.ts'],

@@ -17,6 +17,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { rolldown } from 'rolldown';
 import { erasePlugin, FLAVOURS } from './erase-plugin.mjs';
+import { pagePlugin } from './page-plugin.mjs';
 import { DIST, ROOT } from './paths.mjs';
 import { watPlugin } from './wat-plugin.mjs';
 
@@ -96,7 +97,7 @@ async function run({ form, folder, entries }) {
     transform: { target: 'node20.19' },
     // Packages are loaded from node_modules; everything else becomes part of the bundle.
     external: /^[^./\0]/,
-    plugins: [watPlugin(), ...(form === 'coroutines' ? [] : [erasePlugin({ root: ROOT, flavour: form })])],
+    plugins: [watPlugin(), pagePlugin(), ...(form === 'coroutines' ? [] : [erasePlugin({ root: ROOT, flavour: form })])],
     onLog(level, log, handle) {
       // How long the bundler took says more about the machine than about the sources.
       if (log.code === 'PLUGIN_TIMINGS') return;

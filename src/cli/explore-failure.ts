@@ -1,13 +1,15 @@
 /** A failure of the explorer, printed and kept: the same for `explore`, `bugs` and `replay`. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseToken } from '../engines/explore/token.ts';
 import type { BugSwitches } from '../mmu/bug-switches.ts';
 import { failureLines } from '../report/explore-columns.ts';
 import { traceSchedule } from '../report/explore-trace.ts';
+import { failurePage } from '../report/failure-page.ts';
 import { PLAIN, type Style } from '../report/style.ts';
 import type { Scenario } from '../scenarios/scenario.ts';
 import { VmProgram } from '../scenarios/vm-program.ts';
+import { UsageError } from '../workloads/usage-error.ts';
 
 export interface FailureOptions {
   readonly everyStep: boolean;
@@ -15,13 +17,44 @@ export interface FailureOptions {
   readonly until: number;
 }
 
-export const FAILURE_DEFAULTS: FailureOptions = { everyStep: false, until: Number.POSITIVE_INFINITY };
+const FAILURE_DEFAULTS: FailureOptions = { everyStep: false, until: Number.POSITIVE_INFINITY };
 
 /** What replays a token: the scenario, the bugs that were put back, and the schedule. */
 export function replayName(scenario: string, bugs: BugSwitches, token: string): string {
-  const on = Object.keys(bugs).filter((id) => bugs[id] === true);
-  return `${[scenario, ...on].join('+')}@${token}`;
+  return `${[scenario, ...switchedOn(bugs)].join('+')}@${token}`;
 }
+
+/** Fails before a search instead of after it. Errors: UsageError where `file` cannot be in a folder that exists. */
+export function checkPageFile(file: string | undefined): void {
+  if (file === undefined) return;
+  const folder = path.dirname(path.resolve(file));
+  if (!(statSync(folder, { throwIfNoEntry: false })?.isDirectory() ?? false))
+    throw new UsageError(`--html: there is no folder ${folder}`);
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory())
+    throw new UsageError(`--html: ${file} is a folder, not a file to write`);
+}
+
+/** Writes the page that steps through the schedule of `token`. Errors: UsageError where `file` cannot be written. */
+export function writeFailurePage(
+  file: string,
+  scenario: Scenario,
+  bugs: BugSwitches,
+  token: string,
+  until = Number.POSITIVE_INFINITY,
+): void {
+  const options = { everyStep: false, until, pictures: true };
+  const trace = traceSchedule(new VmProgram(scenario, { bugs }), parseToken(token), options);
+  const command = `tdpsim replay '${replayName(scenario.name, bugs, token)}'`;
+  const title = { scenario: scenario.name, pits: scenario.pits, bugs: switchedOn(bugs), command };
+  const page = failurePage(trace, title);
+  try {
+    writeFileSync(file, page);
+  } catch (error) {
+    throw new UsageError(`--html: ${file} cannot be written: ${(error as NodeJS.ErrnoException).code}`);
+  }
+}
+
+const switchedOn = (bugs: BugSwitches): string[] => Object.keys(bugs).filter((id) => bugs[id] === true);
 
 /** The lines of a failure that `token` replays. */
 export function describeFailure(

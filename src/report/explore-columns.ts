@@ -1,24 +1,30 @@
 /** A failing schedule as text: one column a thread, a row for what matters, and what the oracle has to say. */
-import type { ExploreTrace, TraceRow } from './explore-trace.ts';
+import type { ChangeRow, ExploreTrace, TraceRow } from './explore-trace.ts';
 import { heading, paint, type Style } from './style.ts';
 
 /** Columns narrower than this cannot be read. */
 const COLUMN_MIN = 24;
+/** Wider ones only pull the threads apart. */
+const COLUMN_MAX = 60;
 const STEP_WIDTH = 5;
+/** Width of {@link TraceRow.marks}. */
+const MARKS_WIDTH = 2;
 
 /** The lines of a failure. */
 export function failureLines(trace: ExploreTrace, style: Style): string[] {
-  const busy = trace.threads.map((_, thread) => trace.rows.some((row) => row.thread === thread));
-  const shown = trace.threads.flatMap((_, thread) => (busy[thread] ? [thread] : []));
-  const width = Math.max(COLUMN_MIN, Math.floor((style.width - STEP_WIDTH) / Math.max(1, shown.length)) - 2);
+  const rows = tellingRows(trace);
+  const shown = trace.threads.flatMap((_, thread) => (rows.some((row) => row.thread === thread) ? [thread] : []));
+  const room = Math.floor((style.width - STEP_WIDTH - MARKS_WIDTH - 2) / Math.max(1, shown.length)) - 2;
+  const width = Math.min(COLUMN_MAX, Math.max(COLUMN_MIN, room));
   const lines = [
+    paint(style, 'dim', 'R, W: the thread holds mmu_lock for read, for write; r: it is in an RCU read-side section'),
     heading(
       style,
-      cells(shown, (thread) => trace.threads[thread], width, 'step'),
+      cells(shown, (thread) => trace.threads[thread], width, 'step', ''),
     ),
   ];
   let last = -1;
-  for (const row of trace.rows) {
+  for (const row of rows) {
     if (row.thread !== last && last >= 0) lines.push('');
     last = row.thread;
     lines.push(...rowLines(row, shown, width, style));
@@ -30,15 +36,20 @@ export function failureLines(trace: ExploreTrace, style: Style): string[] {
   return lines;
 }
 
-function cells(shown: readonly number[], text: (thread: number) => string, width: number, step: string): string {
-  return `${step.padStart(STEP_WIDTH)}  ${shown.map((thread) => text(thread).padEnd(width)).join('  ')}`.trimEnd();
+/** Rows but those that only say what the marks say as well. */
+const tellingRows = ({ rows }: ExploreTrace): TraceRow[] => rows.filter(({ kind }) => kind !== 'rcu');
+
+function cells(shown: readonly number[], text: (thread: number) => string, width: number, step: string, marks: string): string {
+  const columns = shown.map((thread) => text(thread).padEnd(width)).join('  ');
+  return `${step.padStart(STEP_WIDTH)} ${marks.padEnd(MARKS_WIDTH)} ${columns}`.trimEnd();
 }
 
 /** A row takes as many lines as its text needs. */
 function rowLines(row: TraceRow, shown: readonly number[], width: number, style: Style): string[] {
   const parts = wrap(row.text, width);
   return parts.map((part, i) => {
-    const line = cells(shown, (thread) => (thread === row.thread ? part : ''), width, i === 0 ? String(row.step) : '');
+    const [step, marks] = i === 0 ? [String(row.step), row.marks] : ['', ''];
+    const line = cells(shown, (thread) => (thread === row.thread ? part : ''), width, step, marks);
     return row.kind === 'spte' ? paint(style, 'cyan', line) : row.kind === 'step' ? paint(style, 'dim', line) : line;
   });
 }
@@ -57,10 +68,21 @@ function wrap(text: string, width: number): string[] {
   return [...lines, line];
 }
 
-/** The changes of the page that the finding names, oldest first. */
-function historyLines({ finding, changes }: ExploreTrace): string[] {
-  const gfn = Number(/gfn (0x[0-9a-f]+)/.exec(finding?.message ?? '')?.[1] ?? Number.NaN);
-  const own = changes.filter((change) => change.gfn === gfn);
-  if (own.length === 0) return [];
-  return ['', `history of gfn 0x${gfn.toString(16)}:`, ...own.map((c) => `  step ${c.step}, ${c.thread}: ${c.text}`)];
+/** The gfn that a finding is about, and the changes of SPTEs that map it, oldest first; null where it names none. */
+export function historyOf({
+  finding,
+  changes,
+}: ExploreTrace): { readonly gfn: number; readonly changes: readonly ChangeRow[] } | null {
+  const named = /gfn (0x[0-9a-f]+)/.exec(finding?.message ?? '')?.[1];
+  if (named === undefined) return null;
+  const gfn = Number(named);
+  const own = changes.filter((change) => change.gfn <= gfn && gfn < change.gfn + change.pages);
+  return own.length === 0 ? null : { gfn, changes: own };
+}
+
+function historyLines(trace: ExploreTrace): string[] {
+  const history = historyOf(trace);
+  if (history === null) return [];
+  const { gfn, changes } = history;
+  return ['', `history of gfn 0x${gfn.toString(16)}:`, ...changes.map((c) => `  step ${c.step}, ${c.thread}: ${c.text}`)];
 }

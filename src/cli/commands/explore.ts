@@ -14,7 +14,7 @@ import { VmProgram } from '../../scenarios/vm-program.ts';
 import { ScriptError } from '../../script/script-error.ts';
 import { UsageError, unknownName } from '../../workloads/usage-error.ts';
 import type { CliCommand, Surroundings } from '../command.ts';
-import { describeFailure, keepFinding, replayName } from '../explore-failure.ts';
+import { checkPageFile, describeFailure, keepFinding, replayName, writeFailurePage } from '../explore-failure.ts';
 
 const EXIT_BROKEN = 127;
 const EXIT_INTERRUPTED = 130;
@@ -43,6 +43,7 @@ interface Flags {
   readonly checkpoint?: string;
   readonly resume?: string;
   readonly out?: string;
+  readonly html?: string;
   readonly json?: true;
 }
 
@@ -68,9 +69,12 @@ export const explore: CliCommand = {
       .option('--checkpoint <file>', 'where a search that is stopped is kept')
       .option('--resume <file>', 'go on with a search that was kept')
       .option('--out <folder>', 'keep each finding there, as JSON, token and text')
+      .option('--html <file>', 'write a page that steps through the schedule of a failure')
       .option('--json', 'as JSON')
       .action(async (name: string | undefined, flags: Flags) => {
         if ((name === undefined) === (flags.all === undefined)) throw new UsageError('explore: give a scenario, or --all');
+        if (flags.all && flags.html !== undefined) throw new UsageError('--html: give one scenario, not --all');
+        checkPageFile(flags.html);
         try {
           if (flags.all) await runAll(flags, surroundings);
           else await runOne(name!, flags, surroundings);
@@ -146,6 +150,8 @@ function show(
   if (finding !== undefined) setExitCode(EXIT_BROKEN);
   else if (signal.aborted) setExitCode(EXIT_INTERRUPTED);
   if (finding !== undefined && scenario !== null && flags.out !== undefined) keepFinding(flags.out, scenario, bugs, finding);
+  if (finding !== undefined && scenario !== null && flags.html !== undefined)
+    writeFailurePage(flags.html, scenario, bugs, finding.token);
   if (flags.json) {
     print(JSON.stringify(report, null, 1));
     return;

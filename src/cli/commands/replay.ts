@@ -11,12 +11,14 @@ import { loadScenario } from '../../scenarios/library.ts';
 import { VmProgram } from '../../scenarios/vm-program.ts';
 import { UsageError } from '../../workloads/usage-error.ts';
 import type { CliCommand } from '../command.ts';
+import { checkPageFile, writeFailurePage } from '../explore-failure.ts';
 
 const EXIT_BROKEN = 127;
 
 interface Flags {
   readonly until?: string;
   readonly trace?: true;
+  readonly html?: string;
   readonly json?: true;
 }
 
@@ -28,14 +30,17 @@ export const replay: CliCommand = {
       .description('run a schedule again and show, thread by thread, what happened')
       .option('--until <step>', 'stop before that step')
       .option('--trace', 'show every step')
+      .option('--html <file>', 'write a page that steps through the schedule')
       .option('--json', 'as JSON')
-      .action((given: string, { until, trace, json }: Flags) => {
+      .action((given: string, { until, trace, html, json }: Flags) => {
         if (until !== undefined && !/^\d+$/.test(until)) throw new UsageError(`--until: '${until}' is no step`);
-        const { scenario, bugs, token } = resolve(given);
+        checkPageFile(html);
+        const { scenario, bugs, token, text } = resolve(given);
         const options = { everyStep: trace === true, until: until === undefined ? Number.POSITIVE_INFINITY : Number(until) };
         const found = traceSchedule(new VmProgram(scenario, { bugs }), token, options);
         if (json) print(JSON.stringify(found, null, 1));
         else for (const line of failureLines(found, style)) print(line);
+        if (html !== undefined) writeFailurePage(html, scenario, bugs, text, options.until);
         if (found.finding !== null) setExitCode(EXIT_BROKEN);
         if (json) return;
         if (found.finding !== null) print(`FAIL: ${found.finding.rule} after ${found.steps} steps`);
@@ -56,7 +61,7 @@ function resolve(given: string) {
     const token = parseToken(text.slice(at + 1));
     const { memory, program } = new Execution(new VmProgram(scenario, { bugs }), token.model);
     requireHash(token, programHash(program, memory.initial, token.model), name);
-    return { scenario, bugs, token };
+    return { scenario, bugs, token, text: text.slice(at + 1) };
   } catch (error) {
     if (error instanceof TokenError) throw new UsageError(`replay: ${error.message}`);
     throw error;
