@@ -73,7 +73,8 @@ export async function runWorkload(request: RunRequest): Promise<RunOutcome> {
   }
   const timeOver = common.durationMs > 0 && result.elapsedNs >= common.durationMs * 1e6;
   const { examinations, skipped } = examiner;
-  return { workload, plan, notes, result, measurement, timeOver, examinations, skippedCheckpoints: skipped };
+  const { recorded } = prepared;
+  return { workload, plan, notes, recorded, result, measurement, timeOver, examinations, skippedCheckpoints: skipped };
 }
 
 function* setUp({ prepare }: PreparedPlan, vm: Vm, at: Control['base']): Task<void> {

@@ -65,6 +65,8 @@ export interface MmuTrace {
   iterRestart(goal: Gfn): void;
   /** A walk of a root's zap begins, for entries at or below `zapLevel`: not a tracepoint of the kernel. */
   zapRootPass?(asId: number, zapLevel: Level): void;
+  /** What came before on this thread was preparation: not a tracepoint of the kernel; who counts events begins anew. */
+  prepared?(): void;
   /** cond_resched of mmu_lock took place. */
   yielded(mode: 'read' | 'write'): void;
   trySplit(start: Gfn, end: Gfn, target: Level, shared: boolean): void;

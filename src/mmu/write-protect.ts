@@ -92,6 +92,8 @@ function firstBit(mask: Word64): number {
  * @param wrprot the caller wants W cleared, whatever the root's policy
  */
 export function* kvmTdpMmuClearDirtyPtMasked(kvm: Kvm, slot: Memslot, gfn: Gfn, mask: Word64, wrprot: boolean): Task<void> {
+  // Announced once, whether the address space has roots or not.
+  kvm.trace?.clearDirtyPtMasked(gfn, (BigInt(mask.hi >>> 0) << 32n) | BigInt(mask.lo >>> 0), wrprot);
   const valid = usableRoots(kvm);
   for (let root = yield* nextRootNoRef(kvm, 0, valid, slot.asId); root !== 0; ) {
     yield* clearDirtyPtMasked(kvm, root, gfn, mask, wrprot);
@@ -103,7 +105,6 @@ function* clearDirtyPtMasked(kvm: Kvm, root: number, gfn: Gfn, wanted: Word64, w
   if (kvm.bugs['harvest-under-read-lock-vs-make-spte'] !== true) assertMmuLockHeldWrite(kvm);
   const bit = wrprot ? WRITABLE_BIT : trackingBit(kvm, root);
   const counter = equal64(bit, WRITABLE_BIT) ? MmuCounter.write_protected : MmuCounter.dirty_cleared;
-  kvm.trace?.clearDirtyPtMasked(gfn, (BigInt(wanted.hi >>> 0) << 32n) | BigInt(wanted.lo >>> 0), wrprot);
   let { lo, hi } = wanted;
   const iter = new TdpIter(kvm.spte.nonpresent);
   const end = asGfn(gfn + WORD_BITS);

@@ -2,6 +2,7 @@
  * A run as JSON, for other programs: everything that the report prints, and more.
  */
 import type { RunOutcome } from './outcome.ts';
+import { compareEvents } from './trace-comparison.ts';
 import type { Verdict } from './verdict.ts';
 
 /** Changes whenever a field changes its meaning or goes; new fields leave it as it is. */
@@ -15,7 +16,7 @@ export interface RunRecord {
 
 /** @param about of the program that ran: version, Node */
 export function runRecord(outcome: RunOutcome, verdict: Verdict, about: Readonly<Record<string, string>>): RunRecord {
-  const { workload, plan, notes, result, measurement, examinations, timeOver, skippedCheckpoints } = outcome;
+  const { workload, plan, notes, result, measurement, recorded, examinations, timeOver, skippedCheckpoints } = outcome;
   const { kernel, cpu, lock, vcpus, memory } = plan.vm;
   return {
     schema: 'tdpsim-run',
@@ -39,6 +40,7 @@ export function runRecord(outcome: RunOutcome, verdict: Verdict, about: Readonly
     stall: result.stall,
     oracles: examinations,
     skippedCheckpoints,
+    ...(recorded === undefined ? {} : { recordedAndReplayed: compareEvents(recorded, measurement.mmuEvents) }),
     measurement,
   };
 }

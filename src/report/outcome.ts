@@ -2,6 +2,7 @@
  * A run as reports see it: what was planned, what was measured, what the oracles say, and the verdict.
  */
 import type { Measurement } from '../engines/measure/measurement.ts';
+import type { MmuEventTable } from '../engines/measure/mmu-events.ts';
 import type { ThreadsResult } from '../engines/threads/result.ts';
 import type { OracleReport } from '../oracles/oracle.ts';
 import type { Workload, WorkloadPlan } from '../workloads/workload.ts';
@@ -22,6 +23,8 @@ export interface RunOutcome {
     'complete' | 'reason' | 'exitCode' | 'failures' | 'stall' | 'threads' | 'startupNs' | 'elapsedNs'
   >;
   readonly measurement: Measurement;
+  /** What the run that was replayed reported, if it was one. */
+  readonly recorded?: MmuEventTable;
   /** Whether the run ended because its time was over. */
   readonly timeOver: boolean;
   readonly examinations: readonly Examination[];

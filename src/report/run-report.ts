@@ -10,6 +10,7 @@ import { type RunOutcome, workloadLines } from './outcome.ts';
 import { count, duration, percent } from './quantity.ts';
 import { heading, paint, type Style } from './style.ts';
 import { flow, pairs, table } from './table.ts';
+import { compareEvents, comparisonLines } from './trace-comparison.ts';
 import { type Verdict, verdictLine, violationsOf } from './verdict.ts';
 
 export interface ReportOptions {
@@ -36,6 +37,7 @@ export function runReport(outcome: RunOutcome, options: ReportOptions): string[]
     ...outcome.notes,
     ...workloadLines(outcome),
     ...partial,
+    ...section('Recorded and replayed', recordedLines(outcome)),
     ...section('Locks, by mode and caller', measurement.measured ? [...locks, ...holdNote(measurement)] : ['  not measured']),
     ...section('Faults', faultLines(measurement)),
     ...section('SPTE updates', updateLines(measurement)),
@@ -54,6 +56,10 @@ export function runReport(outcome: RunOutcome, options: ReportOptions): string[]
       ? ['', `${outcome.skippedCheckpoints} checkpoints were not examined: it takes too long`]
       : []),
   ];
+}
+
+function recordedLines({ recorded, measurement }: RunOutcome): string[] {
+  return recorded === undefined ? [] : comparisonLines(compareEvents(recorded, measurement.mmuEvents));
 }
 
 /** The verdict as the last line. */

@@ -97,6 +97,7 @@ export async function simulate(
     workload: task.workload,
     plan,
     notes: prepared.notes,
+    recorded: prepared.recorded,
     result: rest,
     measurement,
     timeOver: settings.durationMs > 0 && result.elapsedNs >= settings.durationMs * 1e6,

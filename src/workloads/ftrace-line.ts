@@ -4,6 +4,8 @@
  *
  * Formats differ between kernels and options (`irq-info`, `record-tgid`, `print-parent`): what is not needed may be missing.
  */
+import { Word64 } from '../machine/word64.ts';
+import type { Level } from '../mmu/level.ts';
 
 /** A line that is an event, taken apart. */
 export interface FtraceLine {
@@ -81,4 +83,27 @@ export function parseUnmapRange(text: string): { start: number; end: number } | 
 export function parseLeaf(text: string): { gfn: number; level: number } | null {
   const match = /gfn (?:0x)?([\da-f]+) spte \S+ (?:\(\S*\) )?level (\d)/i.exec(text);
   return match && { gfn: Number.parseInt(match[1], 16), level: Number(match[2]) };
+}
+
+/** `as id 0 gfn … level 1 old_spte … new_spte …`: one SPTE changed; values without `0x`. */
+export interface SpteChangeEvent {
+  readonly asId: number;
+  readonly gfn: number;
+  readonly level: Level;
+  readonly old: Word64;
+  readonly next: Word64;
+}
+
+const CHANGE = /as id (\d+) gfn ([\da-f]+) level ([1-5]) old_spte ([\da-f]+) new_spte ([\da-f]+)/i;
+
+export function parseSpteChange(text: string): SpteChangeEvent | null {
+  const match = CHANGE.exec(text);
+  if (match === null) return null;
+  const level = Number(match[3]) as Level;
+  return { asId: Number(match[1]), gfn: Number.parseInt(match[2], 16), level, old: word(match[4]), next: word(match[5]) };
+}
+
+/** A 64-bit value in hexadecimal. */
+function word(text: string): Word64 {
+  return new Word64(Number.parseInt(text.slice(-8), 16), Number.parseInt(text.slice(0, -8) || '0', 16));
 }

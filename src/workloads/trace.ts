@@ -71,7 +71,7 @@ export const trace: Workload = {
     }
     const backing = textOf(options, 'backing');
     const type: MemoryRegionConfig['type'] | null = backing === 'auto' ? null : BACKINGS[backing as BackingName].type;
-    const replay = planReplay(recording, type);
+    const replay = planReplay(recording, type, textOf(options, 'order') === 'strict');
     const { events, operands, memory } = replay;
     const pages = sumOf(memory.map((region) => region.pages));
     const gfns = new Set(recording.events.flatMap((event) => (event.what === 'fault' ? [Math.floor(event.gfn / 512)] : [])));
@@ -103,6 +103,7 @@ export const trace: Workload = {
       plan,
       prepare: (control) => writeScript(control, events, operands),
       ...(trackContents ? { sentAt: scriptWords(events.length, operands.length) } : {}),
+      recorded: recording.mmuEvents,
       notes: notesOf(file, recording, replay),
     };
   },

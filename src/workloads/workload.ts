@@ -5,6 +5,7 @@
  * is looked up by name, because functions do not cross into workers. Everything that threads share at run time lies in the
  * arena: barriers and data in the control block (`programs/control.ts`), the rest in the VM.
  */
+import type { MmuEventTable } from '../engines/measure/mmu-events.ts';
 import type { EnginePlan, EngineThread } from '../engines/plan.ts';
 import type { Memory } from '../machine/memory.ts';
 import type { Task } from '../machine/point.ts';
@@ -58,6 +59,8 @@ export interface PreparedPlan {
   readonly prepare?: (control: Control, memory: Memory) => void;
   /** Where in the control block's data the versions of sent pages begin (`SentPages`), if the contents of pages are tracked. */
   readonly sentAt?: number;
+  /** What the run that is replayed reported, counted: to be compared with what the replay does. */
+  readonly recorded?: MmuEventTable;
   /** Lines about the input, printed before the results. */
   readonly notes: readonly string[];
 }

@@ -1,6 +1,9 @@
 /** Runs a workload's programs as coroutines of one thread, in seeded turns: every run is repeatable. */
+import type { MmuEventTable } from '../../src/engines/measure/mmu-events.ts';
+import { readMeasurement } from '../../src/engines/measure/read-measurement.ts';
+import { createRecorder, EVERYTHING } from '../../src/engines/measure/recorder.ts';
+import { StatRegion } from '../../src/engines/measure/stat-region.ts';
 import { layoutPlan, threadSeed } from '../../src/engines/plan.ts';
-import { COUNTER_SLOTS } from '../../src/machine/counters.ts';
 import { PlainMemory } from '../../src/machine/plain-memory.ts';
 import { runTogether, seededPick } from '../../src/machine/run.ts';
 import type { BugSwitches } from '../../src/mmu/bug-switches.ts';
@@ -23,6 +26,8 @@ export interface CoroutineRun {
   readonly phases: Readonly<Record<string, readonly number[]>>;
   /** What programs counted, by name. */
   readonly tallies: Readonly<Record<string, readonly number[]>>;
+  /** What the MMU's tracepoints reported, counted. */
+  readonly mmuEvents: MmuEventTable;
   /** Sum over all threads of a counter. */
   counter(index: number): number;
   /** What the oracles find in the end. */
@@ -52,15 +57,17 @@ export function runPrepared({ plan, prepare: fill, sentAt }: PreparedPlan, optio
   let clock = 0;
   const now = (): number => (clock += LOOK_NS);
   const counters: Float64Array[] = [];
+  const region = new StatRegion(plan.threads.length + 1, true);
   const phases: Record<string, number[]> = {};
   const tallies: Record<string, number[]> = {};
   const add = (series: Record<string, number[]>) => (name: string, n: number) => {
     series[name] = [...(series[name] ?? []), n];
   };
   const open = (threadId: number, name: string): Vm => {
-    counters[threadId] = new Float64Array(COUNTER_SLOTS);
-    const environment = { memory, now, needResched: () => false, counters: counters[threadId], probe: null };
-    return openVm({ layout: layout.vm, threadId, threadName: name, environment, bugs: options.bugs });
+    const own = createRecorder({ region, thread: threadId, now: () => clock, seed: 1, sampling: EVERYTHING });
+    counters[threadId] = own.counters;
+    const environment = { memory, now, needResched: () => false, counters: own.counters, probe: null };
+    return openVm({ layout: layout.vm, threadId, threadName: name, environment, trace: own.trace, bugs: options.bugs });
   };
   const tasks = plan.threads.map((thread, id) =>
     runProgram({
@@ -82,6 +89,7 @@ export function runPrepared({ plan, prepare: fill, sentAt }: PreparedPlan, optio
     vm,
     phases,
     tallies,
+    mmuEvents: readMeasurement(region, { sampling: EVERYTHING, threads: plan.threads, vmStats: {}, phases: [] }).mmuEvents,
     counter,
     violations: () =>
       checkVm(vm, { counter, sent }).flatMap(({ violations }) => violations.map(({ rule, message }) => `${rule}: ${message}`)),

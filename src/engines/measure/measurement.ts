@@ -4,6 +4,7 @@
  */
 import type { LockMode } from '../../machine/probe.ts';
 import type { OctaveCount } from './histogram.ts';
+import type { MmuEventTable } from './mmu-events.ts';
 import type { OperationName } from './operations.ts';
 import type { FaultOutcomeName } from './outcomes.ts';
 import type { Sampling } from './recorder.ts';
@@ -81,6 +82,8 @@ export interface Measurement {
   readonly threads: readonly ThreadMeasurement[];
   /** Every counter, all threads together. */
   readonly counters: Readonly<Record<string, number>>;
+  /** What the kernel's tracepoints of the MMU report, counted; empty where only counters are. */
+  readonly mmuEvents: MmuEventTable;
   readonly locks: readonly LockMeasurement[];
   readonly yields: {
     readonly tests: number;

@@ -10,6 +10,7 @@ import { RetPf } from '../../mmu/page-fault-info.ts';
 import type { Spte } from '../../mmu/spte.ts';
 import type { MmuTrace, TracedOperation } from '../../mmu/trace.ts';
 import { Distribution } from './distribution.ts';
+import { MMU_EVENTS, MmuEventCounts } from './mmu-events.ts';
 import { Operation, operationOf } from './operations.ts';
 import { FAULT_OUTCOMES, outcomeIndex } from './outcomes.ts';
 import type { Sampler } from './sampler.ts';
@@ -36,6 +37,7 @@ export class MmuRecorder implements MmuTrace {
   readonly #faults: readonly Distribution[];
   readonly #frozen: Distribution;
   readonly #changes: SpteChangeRing;
+  readonly #events: MmuEventCounts;
   #operation = 0;
   #faultsSeen = 0;
   #faultBegan = UNTIMED;
@@ -57,16 +59,24 @@ export class MmuRecorder implements MmuTrace {
     this.#faults = FAULT_OUTCOMES.map((_, i) => new Distribution(region, faults + i * DISTRIBUTION_DOUBLES));
     this.#frozen = new Distribution(region, region.offset(thread, 'frozen'));
     this.#changes = new SpteChangeRing(region, thread);
+    const events = region.offset(thread, 'mmuEvents');
+    this.#events = new MmuEventCounts(region.doubles.subarray(events, events + MMU_EVENTS.length));
+  }
+
+  prepared(): void {
+    this.#events.counts.fill(0);
   }
 
   operation(name: TracedOperation): void {
     // Every fault comes by here; it has been announced by `pageFault`.
     if (name === 'tdp_map') return;
+    this.#events.operation(name);
     const operation = operationOf(name);
     if (operation !== 0) this.#begin(operation);
   }
 
-  pageFault(_vcpu: number, _gfn: Gfn, _errorCode: number): void {
+  pageFault(_vcpu: number, _gfn: Gfn, errorCode: number): void {
+    this.#events.pageFault(errorCode);
     this.#begin(PAGE_FAULT);
     this.#fast = false;
     if (++this.#faultsSeen <= TIMED_FIRST) this.#faultWeight = 1;
@@ -79,6 +89,7 @@ export class MmuRecorder implements MmuTrace {
   }
 
   pageFaultDone(_vcpu: number, _gfn: Gfn, result: RetPf): void {
+    this.#events.pageFaultDone(result);
     if (this.#faultBegan === UNTIMED) return;
     const ns = this.#clock() - this.#faultBegan;
     this.#faults[outcomeIndex(result, this.#fast)].record(ns, this.#faultWeight);
@@ -96,10 +107,12 @@ export class MmuRecorder implements MmuTrace {
     level: Level,
   ): void {
     this.#fast = result !== RetPf.invalid;
+    this.#events.fastPageFault(result === RetPf.fixed, result === RetPf.spurious);
     if (result === RetPf.fixed) this.#changes.record(FAST, 0, gfn, level, old, next);
   }
 
   spteChanged(asId: number, gfn: Gfn, level: Level, old: Spte, next: Spte): void {
+    this.#events.spteChanged(level, old, next);
     this.#changes.record(CHANGED, asId, gfn, level, old, next);
   }
 
@@ -118,10 +131,12 @@ export class MmuRecorder implements MmuTrace {
   }
 
   trySplit(): void {
+    this.#events.operation('try_split');
     this.#begin(Operation.try_split_huge_pages);
   }
 
   wrprotSlot(): void {
+    this.#events.operation('wrprot_slot');
     this.#begin(Operation.wrprot_slot);
   }
 
@@ -130,6 +145,7 @@ export class MmuRecorder implements MmuTrace {
   }
 
   clearDirtyPtMasked(): void {
+    this.#events.operation('clear_dirty_pt_masked');
     this.#begin(Operation.clear_dirty_pt_masked);
   }
 
@@ -142,14 +158,33 @@ export class MmuRecorder implements MmuTrace {
   }
 
   requested(_gfn: Gfn, _level: Level): void {}
-  mapped(_result: RetPf): void {}
-  getPage(_page: number, _gfn: Gfn, _level: Level): void {}
-  prepareZapPage(_page: number, _gfn: Gfn, _level: Level): void {}
-  splitHugePage(_gfn: Gfn, _spte: Spte, _level: Level, _errno: number): void {}
+
+  mapped(result: RetPf): void {
+    if (result === RetPf.fixed || result === RetPf.spurious) this.#events.spteSet();
+  }
+
+  getPage(_page: number, _gfn: Gfn, level: Level): void {
+    this.#events.tableAllocated(level);
+  }
+
+  prepareZapPage(_page: number, _gfn: Gfn, level: Level): void {
+    this.#events.tableRemoved(level);
+  }
+
+  splitHugePage(_gfn: Gfn, _spte: Spte, level: Level, errno: number): void {
+    this.#events.split(level, errno);
+  }
+
+  flushRange(_gfn: Gfn, _pages: number): void {
+    this.#events.operation('flush_range');
+  }
+
+  markMmioSpte(_gfn: Gfn, _access: number, _generation: number): void {
+    this.#events.operation('mark_mmio_spte');
+  }
+
   iterStart(_minLevel: Level, _gfn: Gfn): void {}
   iterRestart(): void {}
-  flushRange(_gfn: Gfn, _pages: number): void {}
-  markMmioSpte(_gfn: Gfn, _access: number, _generation: number): void {}
   checkMmioSpte(_spte: Spte, _kvmGeneration: number, _spteGeneration: number): void {}
   handleMmioPageFault(_gfn: Gfn, _access: number): void {}
   unmapHvaRange(_region: number, _first: number, _end: number): void {}

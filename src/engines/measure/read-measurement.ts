@@ -8,6 +8,7 @@ import { VM_COUNTERS } from '../../vm/vm-counters.ts';
 import { DurationSum } from './durations.ts';
 import { readLocks } from './lock-measurements.ts';
 import type { Durations, Measurement, OperationMeasurement, ThreadMeasurement } from './measurement.ts';
+import { MMU_EVENTS, type MmuEventTable, mmuEventTable } from './mmu-events.ts';
 import { OPERATIONS } from './operations.ts';
 import { FAULT_OUTCOMES } from './outcomes.ts';
 import type { Sampling } from './recorder.ts';
@@ -55,6 +56,7 @@ export function readMeasurement(region: StatRegion, options: ReadOptions): Measu
       return { ...thread, counters: own, faultLatency: faultLatency(region, [id]) };
     }),
     counters,
+    mmuEvents: readMmuEvents(region),
     locks: readLocks(region),
     yields: {
       tests: counters.resched_tests,
@@ -133,6 +135,15 @@ export function readMeasurement(region: StatRegion, options: ReadOptions): Measu
 function countersOf(region: StatRegion, thread: number): Record<string, number> {
   const values = region.counters(thread);
   return Object.fromEntries(allCounters().map(({ name, index }) => [name, values[index]]));
+}
+
+function readMmuEvents(region: StatRegion): MmuEventTable {
+  const sums = new Float64Array(MMU_EVENTS.length);
+  for (let thread = 0; region.measured && thread < region.threads; thread++) {
+    const own = region.offset(thread, 'mmuEvents');
+    for (let i = 0; i < sums.length; i++) sums[i] += region.doubles[own + i];
+  }
+  return mmuEventTable(sums);
 }
 
 function sumOf(region: StatRegion, threads: readonly number[], ...fields: readonly (readonly [StatField, number])[]): Durations {

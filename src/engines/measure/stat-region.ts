@@ -7,6 +7,7 @@
  */
 import { COUNTER_SLOTS } from '../../machine/counters.ts';
 import { HISTOGRAM_BUCKETS } from './histogram.ts';
+import { MMU_EVENTS } from './mmu-events.ts';
 import { OPERATIONS } from './operations.ts';
 import { FAULT_OUTCOMES } from './outcomes.ts';
 
@@ -57,6 +58,7 @@ const FIELDS = [
   ['counters', COUNTER_SLOTS],
   ['live', 8],
   ['operations', OPERATION_DOUBLES * OPERATIONS.length],
+  ['mmuEvents', MMU_EVENTS.length],
   ['changes', (CHANGES_KEPT * CHANGE_WORDS) / 2],
   ['faults', DISTRIBUTION_DOUBLES * FAULT_OUTCOMES.length],
   ['flush', DISTRIBUTION_DOUBLES],

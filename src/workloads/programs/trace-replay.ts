@@ -8,29 +8,32 @@
 import { mutexLock, mutexUnlock } from '../../machine/mutex.ts';
 import type { Task } from '../../machine/point.ts';
 import { asGfn } from '../../mmu/level.ts';
+import type { Memslot } from '../../mmu/memslot.ts';
+import { PfErr } from '../../mmu/page-fault-info.ts';
 import { PARAMS, type ParamName } from '../../mmu/params.ts';
+import { kvmMmuNewPgd } from '../../mmu/root-load.ts';
 import { Site } from '../../mmu/site.ts';
-import { getDirtyLog } from '../../vm/dirty-log.ts';
-import { guestAccess } from '../../vm/guest.ts';
+import { clearDirtyLog, getDirtyLog } from '../../vm/dirty-log.ts';
+import { guestAccess, guestFault } from '../../vm/guest.ts';
+import { hostTouch } from '../../vm/host-operations.ts';
+import { hostMadvise } from '../../vm/host-vma.ts';
 import { invalidateRangeEnd, invalidateRangeStart } from '../../vm/mmu-notifier.ts';
 import { AccessKind } from '../../vm/page-walker.ts';
 import { setUserMemoryRegion, type UserMemoryRegion } from '../../vm/set-memory-region.ts';
-import { GuestResult } from '../../vm/vcpu.ts';
-import { vcpuLeaveGuest } from '../../vm/vcpu-run.ts';
+import { GuestResult, type Vcpu } from '../../vm/vcpu.ts';
+import { vcpuEnterGuest, vcpuLeaveGuest } from '../../vm/vcpu-run.ts';
 import type { Vm } from '../../vm/vm.ts';
 import type { ProgramContext } from '../workload.ts';
 import { accessFailed } from './guest-pass.ts';
 import { pauseUntil } from './pause.ts';
-import { IOCTL_OWNER, TraceEvent, TraceScript } from './trace-script.ts';
-import { clearLog, findSlot, SentPages, sendPages } from './vmm.ts';
+import { CLEARED_NUMBERS, IOCTL_OWNER, isVcpuEvent, TraceDetail, TraceEvent, TraceScript } from './trace-script.ts';
+import { findSlot, SentPages, sendPages } from './vmm.ts';
 
 const ACCESS: Readonly<Record<number, AccessKind>> = {
   [TraceEvent.read]: AccessKind.read,
   [TraceEvent.write]: AccessKind.write,
   [TraceEvent.exec]: AccessKind.exec,
 };
-
-const isAccess = (kind: TraceEvent): boolean => kind <= TraceEvent.exec;
 
 /** Parameters by the number that stands for them in an operand. */
 export const PARAM_NAMES = Object.keys(PARAMS) as ParamName[];
@@ -43,9 +46,10 @@ class Replayer {
   readonly #owner: number;
   readonly #order: string;
   readonly #beganNs: number;
-  /** Accesses and operations of the ioctl thread before the event at hand. */
+  /** Events of vCPUs, and operations of the ioctl thread, before the event at hand. */
   #accesses = 0;
   #operations = 0;
+  #prepared = false;
 
   constructor(context: ProgramContext, owner: number) {
     this.script = new TraceScript(context.control);
@@ -54,6 +58,17 @@ class Replayer {
     this.#owner = owner;
     this.#order = String(context.options.order);
     this.#beganNs = context.vm.thread.now();
+  }
+
+  get strict(): boolean {
+    return this.#order === 'strict';
+  }
+
+  /** At the first event that was recorded: what this thread has done until then made the state before. */
+  look(i: number): void {
+    if (this.#prepared || (this.script.detail(i) & TraceDetail.before) !== 0) return;
+    this.#prepared = true;
+    this.#context.vm.kvm.trace?.prepared?.();
   }
 
   isOwn(i: number): boolean {
@@ -93,7 +108,7 @@ class Replayer {
 
   /** On to the event after `i`. */
   count(i: number): void {
-    if (isAccess(this.script.kind(i))) this.#accesses++;
+    if (isVcpuEvent(this.script.kind(i))) this.#accesses++;
     else this.#operations++;
   }
 }
@@ -104,20 +119,52 @@ export function* traceVcpu(context: ProgramContext): Task<void> {
   const replay = new Replayer(context, context.index);
   const { script } = replay;
   for (let i = 0; i < script.length; i++) {
+    replay.look(i);
     if (replay.isOwn(i)) {
       // Whoever waits outside of the model must not be in the guest, where others wait for it to notice a kick.
       if (vcpu.inGuest && (replay.paced || !replay.isOwn(i - 1))) yield* vcpuLeaveGuest(vcpu);
       if (!(yield* replay.await(i))) break;
       yield* replay.begun(i);
-      const gfn = asGfn(script.target(i));
-      const result = yield* guestAccess(vcpu, gfn, ACCESS[script.kind(i)]);
-      // EFAULT is no reason to end: a slot may be gone that was not yet gone then.
-      if (result === GuestResult.noMemory || result === GuestResult.dead) throw accessFailed(gfn, result);
+      yield* replayVcpuEvent(vcpu, replay, i);
       yield* replay.over(i);
     }
     replay.count(i);
   }
   if (vcpu.inGuest) yield* vcpuLeaveGuest(vcpu);
+}
+
+/** What a vCPU did then. */
+function* replayVcpuEvent(vcpu: Vcpu, { script, strict }: Replayer, i: number): Task<void> {
+  const kind = script.kind(i);
+  const detail = script.detail(i);
+  yield* switchAddressSpace(vcpu, (detail & TraceDetail.smm) !== 0 ? 1 : 0);
+  if (kind === TraceEvent.enter) {
+    if (!vcpu.inGuest) yield* vcpuEnterGuest(vcpu);
+    return;
+  }
+  const gfn = asGfn(script.target(i));
+  const asRecorded = strict && (detail & TraceDetail.before) === 0;
+  // Nobody is in its way here: it would be fixed, and the guest's next try, which was recorded as well, would find it so.
+  if (asRecorded && (detail & TraceDetail.givenUp) !== 0) return;
+  let result: GuestResult | null = null;
+  if (asRecorded) result = yield* guestFault(vcpu, gfn, ACCESS[kind], errorCodeOf(kind, detail));
+  const goesOn = result === null && (!asRecorded || (detail & TraceDetail.ownRetry) === 0);
+  if (goesOn) result = yield* guestAccess(vcpu, gfn, ACCESS[kind]);
+  // EFAULT is no reason to end: a slot may be gone that was not yet gone then.
+  if (result === GuestResult.noMemory || result === GuestResult.dead) throw accessFailed(gfn, result);
+}
+
+/** Into system-management mode, or out of it. */
+function* switchAddressSpace(vcpu: Vcpu, asId: number): Task<void> {
+  if (vcpu.mmu.asId === asId) return;
+  if (vcpu.inGuest) yield* vcpuLeaveGuest(vcpu);
+  yield* kvmMmuNewPgd(vcpu.kvm, vcpu.mmu, asId, false);
+}
+
+/** Of a fault whose page turns out to be mapped. */
+function errorCodeOf(kind: TraceEvent, detail: number): number {
+  const how = kind === TraceEvent.write ? PfErr.write : kind === TraceEvent.exec ? PfErr.fetch : 0;
+  return PfErr.user | how | ((detail & TraceDetail.present) !== 0 ? PfErr.present : 0);
 }
 
 export function* traceIoctl(context: ProgramContext): Task<void> {
@@ -128,6 +175,7 @@ export function* traceIoctl(context: ProgramContext): Task<void> {
   const vmm = new Vmm(context, script);
   const began = vm.thread.now();
   for (let i = 0; i < script.length; i++) {
+    replay.look(i);
     if (replay.isOwn(i)) {
       if (!(yield* replay.await(i))) return;
       yield* replay.begun(i);
@@ -170,12 +218,16 @@ class Vmm {
       yield* this.#get(a, b);
       this.#context.phase('get dirty log', thread.now() - began);
     } else if (kind === TraceEvent.clearDirtyLog) {
-      yield* this.#clear(a, b);
+      yield* this.#clear(target);
       this.#context.phase('clear dirty log', thread.now() - began);
     } else if (kind === TraceEvent.invalidate) {
       const range = { region: a, first: b, end: b + c };
       yield* invalidateRangeStart(this.#vm.kvm, range);
       yield* invalidateRangeEnd(this.#vm.kvm, range);
+    } else if (kind === TraceEvent.smallPages) {
+      yield* hostMadvise(this.#vm, this.#vm.space.regions[a], { first: b, pages: c }, 'nohugepage');
+    } else if (kind === TraceEvent.populate) {
+      yield* hostTouch(this.#vm, this.#vm.space.regions[a], { first: b, pages: c }, 'write');
     } else if (kind === TraceEvent.parameter) {
       const { kvm } = this.#vm;
       yield* mutexLock(kvm.slotsLock, kvm.thread, Site.user);
@@ -194,17 +246,34 @@ class Vmm {
     else yield* this.#send(slot, asId, bitmap);
   }
 
-  /** The recording does not say which pages were cleared: all that the last GET reported. */
-  *#clear(slot: number, asId: number): Task<void> {
+  *#clear(target: number): Task<void> {
+    const [slot, asId, first, pages, told] = this.#script.operand(target);
     const memslot = yield* findSlot(this.#vm, slot, asId);
-    const bitmap = this.#logs.get(slot * 2 + asId);
-    if (memslot === null || bitmap === undefined || memslot.dirtyBitmap === 0) {
+    const bitmap = memslot && (told === 1 ? this.#cleared(target, memslot) : this.#logs.get(slot * 2 + asId));
+    if (memslot === null || bitmap === null || bitmap === undefined || memslot.dirtyBitmap === 0) {
       this.#context.phase('ioctl refused', 0);
       return;
     }
-    const region = { slot, asId, baseGfn: memslot.baseGfn, pages: memslot.npages, region: memslot.region };
-    yield* clearLog(this.#vm, region, bitmap);
-    yield* this.#send(slot, asId, bitmap);
+    const firstPage = pages > 0 ? first : 0;
+    const clear = { slot, asId, firstPage, pages: pages > 0 ? pages : memslot.npages, bitmap: bitmap.subarray(firstPage / 32) };
+    if ((yield* clearDirtyLog(this.#vm, clear)) === 0) yield* this.#send(slot, asId, bitmap);
+    else this.#context.phase('ioctl refused', 0);
+  }
+
+  /** What was cleared then, as a bitmap of the whole slot. */
+  #cleared(target: number, { npages }: Memslot): Uint32Array {
+    const words = this.#script.operand(target)[5];
+    const bitmap = new Uint32Array(2 * Math.ceil(npages / 64));
+    for (let i = 0; i < words; i++) {
+      const at = 3 * i;
+      const operand = this.#script.operand(target + 1 + Math.floor(at / CLEARED_NUMBERS));
+      const [page, low, high] = operand.slice(at % CLEARED_NUMBERS);
+      const word = 2 * Math.floor(page / 64);
+      if (!(word >= 0 && word < bitmap.length)) continue;
+      bitmap[word] |= low;
+      bitmap[word + 1] |= high;
+    }
+    return bitmap;
   }
 
   *#send(slot: number, asId: number, bitmap: Uint32Array): Task<void> {

@@ -21,8 +21,31 @@ export const TraceEvent = {
   invalidate: 7,
   /** The ioctl before it of the same thread has returned: what follows came after it. */
   done: 8,
+  /** A vCPU enters the guest, and loads a root for that. */
+  enter: 9,
+  /** The host maps a range by small pages from now on. */
+  smallPages: 10,
+  /** The host writes to a range itself. */
+  populate: 11,
 } as const;
 export type TraceEvent = (typeof TraceEvent)[keyof typeof TraceEvent];
+
+/** What is known of an event of a vCPU beside its kind: bits. */
+export const TraceDetail = {
+  /** The SPTE was present. */
+  present: 1,
+  /** The kernel gave the fault up (RETRY) because others were in the way: the guest's next try is an event of its own. */
+  givenUp: 2,
+  /** Likewise, but because the fault itself had to change the host's mapping. */
+  ownRetry: 4,
+  /** In the address space of system-management mode. */
+  smm: 8,
+  /** It makes the state with which the recording begins. */
+  before: 16,
+} as const;
+
+/** Whether an event is one of a vCPU. */
+export const isVcpuEvent = (kind: TraceEvent): boolean => kind <= TraceEvent.exec || kind === TraceEvent.enter;
 
 /** Owner of the events of the ioctl thread. */
 export const IOCTL_OWNER = 0xffff;
@@ -36,11 +59,18 @@ export interface ScriptEvent {
   readonly target: number;
   /** Microseconds since the first event. */
   readonly us: number;
+  /** {@link TraceDetail} */
+  readonly detail?: number;
 }
 
-/** The operand of an operation: numbers below 2^53. Memslot: slot, asId, flags, baseGfn, pages, region, regionPage. */
+/**
+ * The operand of an operation: numbers below 2^53. Memslot: slot, asId, flags, baseGfn, pages, region, regionPage. CLEAR: slot,
+ * asId, first page, pages, and the first of the words of 64 pages that are cleared, with how many follow in as many operands.
+ */
 export type ScriptOperand = readonly number[];
 export const OPERAND_NUMBERS = 8;
+/** Of them what was cleared fills so many: page, low and high half of the mask, for two words. */
+export const CLEARED_NUMBERS = 6;
 
 const HEAD_WORDS = 16;
 const EVENT_WORDS = 4;
@@ -71,9 +101,9 @@ export function writeScript(control: Control, events: readonly ScriptEvent[], op
   const place = placeOf(events.length, operands.length);
   store(0, events.length);
   store(1, operands.length);
-  events.forEach(({ kind, owner, target, us }, i) => {
+  events.forEach(({ kind, owner, target, us, detail = 0 }, i) => {
     const at = place.events + EVENT_WORDS * i;
-    store(at, kind | (owner << 8));
+    store(at, kind | (owner << 8) | (detail << 24));
     store64(at + 1, target);
     store(at + 3, us);
   });
@@ -114,6 +144,11 @@ export class TraceScript {
 
   owner(event: number): number {
     return (this.#word(event, 0) >>> 8) & 0xffff;
+  }
+
+  /** Bits of {@link TraceDetail}. */
+  detail(event: number): number {
+    return this.#word(event, 0) >>> 24;
   }
 
   target(event: number): number {
