@@ -72,15 +72,16 @@ function* accessSlowly(vcpu: Vcpu, gfn: Gfn, kind: AccessKind): Task<GuestResult
 
 /**
  * One page fault of the guest's access to `gfn`: handled once, whatever comes of it. Where the page turns out to be mapped, the
- * fault is one that was taken before: it is handled with `errorCode`. Returns how the access ended, or null: the guest shall
- * try again.
+ * fault is one that was taken before: it is handled with `errorCode`. There is none, and the access takes place, where the vCPU
+ * has a translation cached. Returns how the access ended, or null: the guest shall try again.
  */
 export function* guestFault(vcpu: Vcpu, gfn: Gfn, kind: AccessKind, errorCode: number): Task<GuestResult | null> {
   if (!vcpu.inGuest) {
     const entered = yield* vcpuEnterGuest(vcpu);
     if (entered !== GuestResult.done) return entered;
   }
-  const walked = yield* translate(vcpu, gfn, kind);
+  if (vcpu.tlb.find(gfn, NEEDED[kind]) !== 0) return yield* guestAccess(vcpu, gfn, kind);
+  const walked = yield* walkPageTables(vcpu.walker, gfn, kind);
   return yield* vcpuHandleFault(vcpu, gfn, kind, walked === WALKED || walked === PML_FULL ? errorCode : walked);
 }
 

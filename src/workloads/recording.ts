@@ -2,6 +2,7 @@
  * What a recorded trace holds, after one pass over its lines: faults, ioctls, invalidations, and what tells the host's memory.
  */
 import { MmuEventCounts, type MmuEventTable, mmuEventTable } from '../engines/measure/mmu-events.ts';
+import { RetPf } from '../mmu/page-fault-info.ts';
 import { countTraceEvent } from './count-trace-event.ts';
 import { parseFields, parseFtraceLine, parseLeaf, parsePageFault, parseSpteChange, parseUnmapRange } from './ftrace-line.ts';
 import { readLines } from './ftrace-reader.ts';
@@ -226,6 +227,9 @@ export class RecordingBuilder {
       ...{ what: 'fault', us, vcpu, gfn, access, present, reserved },
       ...{ result: null, invalidated: false, smm, writableLeaf: false },
     };
+    // Where returns are not recorded: who changes the host's mapping for a fault and faults again had to try again.
+    const last = this.#handling.get(pid);
+    if (last?.result === null && last.invalidated && last.gfn === gfn) last.result = RetPf.retry;
     this.#events.push(recorded);
     if (!reserved) this.#handling.set(pid, recorded);
     this.#vcpus = Math.max(this.#vcpus, vcpu + 1);

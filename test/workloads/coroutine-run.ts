@@ -1,6 +1,6 @@
 /** Runs a workload's programs as coroutines of one thread, in seeded turns: every run is repeatable. */
 import type { MmuEventTable } from '../../src/engines/measure/mmu-events.ts';
-import { readMeasurement } from '../../src/engines/measure/read-measurement.ts';
+import { readMmuEvents } from '../../src/engines/measure/read-measurement.ts';
 import { createRecorder, EVERYTHING } from '../../src/engines/measure/recorder.ts';
 import { StatRegion } from '../../src/engines/measure/stat-region.ts';
 import { layoutPlan, threadSeed } from '../../src/engines/plan.ts';
@@ -89,7 +89,7 @@ export function runPrepared({ plan, prepare: fill, sentAt }: PreparedPlan, optio
     vm,
     phases,
     tallies,
-    mmuEvents: readMeasurement(region, { sampling: EVERYTHING, threads: plan.threads, vmStats: {}, phases: [] }).mmuEvents,
+    mmuEvents: readMmuEvents(region),
     counter,
     violations: () =>
       checkVm(vm, { counter, sent }).flatMap(({ violations }) => violations.map(({ rule, message }) => `${rule}: ${message}`)),

@@ -137,7 +137,8 @@ function countersOf(region: StatRegion, thread: number): Record<string, number> 
   return Object.fromEntries(allCounters().map(({ name, index }) => [name, values[index]]));
 }
 
-function readMmuEvents(region: StatRegion): MmuEventTable {
+/** What the MMU's tracepoints reported, of all threads together. */
+export function readMmuEvents(region: StatRegion): MmuEventTable {
   const sums = new Float64Array(MMU_EVENTS.length);
   for (let thread = 0; region.measured && thread < region.threads; thread++) {
     const own = region.offset(thread, 'mmuEvents');
