@@ -42,8 +42,11 @@ export interface KernelGeneration {
   readonly clearBitsByFetchAnd: boolean;
   /** Whether a new writable leaf gets D even when the SPTE it replaces was writable already (6.13). */
   readonly dirtyOnEveryWritable: boolean;
-  /** How huge pages come back when logging ends: tables are zapped (until 6.12) or replaced by the huge leaf in place (6.13). */
-  readonly recoverHugePages: 'zap' | 'in-place';
+  /**
+   * How huge pages come back when logging ends: tables are zapped (until 6.12), or replaced by the huge leaf in place (6.13). They
+   * did not before 4.1: no modelled kernel is that old, but `behaviours` may be.
+   */
+  readonly recoverHugePages: 'zap' | 'in-place' | 'never';
   /** Whether an invalidation is recorded as a range of gfns (6.8) or of host addresses. */
   readonly invalidateRangeIn: 'gfn' | 'hva';
   /** Whether faults test for an invalidation before they take mmu_lock (6.8). */
@@ -175,3 +178,12 @@ export const KERNELS: Readonly<Record<KernelName, KernelGeneration>> = {
 };
 
 export const DEFAULT_KERNEL: KernelName = '6.12';
+
+/** Behaviours that differ from a kernel's: plain data. */
+export type KernelBehaviours = Partial<Omit<KernelGeneration, 'name' | 'shadowNonpresent' | 'frozenName'>>;
+
+/** A kernel, but for some of its behaviours: to see what each of them is good for. */
+export const generationFor = (kernel: KernelName, behaviours: KernelBehaviours = {}): KernelGeneration => ({
+  ...KERNELS[kernel],
+  ...behaviours,
+});

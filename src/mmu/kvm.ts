@@ -19,7 +19,7 @@ import { VCPU_REQUEST_WORDS, VcpuRequests } from '../machine/tlb-shootdown.ts';
 import { WORKQUEUE_WORDS, Workqueue } from '../machine/workqueue.ts';
 import { type BugSwitches, NO_BUGS } from './bug-switches.ts';
 import { DirtyRingLayout } from './dirty-ring-layout.ts';
-import { KERNELS, type KernelGeneration, type KernelName } from './generation.ts';
+import { generationFor, type KernelBehaviours, type KernelGeneration, type KernelName } from './generation.ts';
 import type { Host } from './host.ts';
 import { Geometry, type Level } from './level.ts';
 import type { MemslotLookup } from './memslot-lookup.ts';
@@ -35,6 +35,8 @@ export interface KvmConfig {
   /** Threads that may run the single source: vCPUs, ioctl callers, workers, the coordinator. */
   readonly threads: number;
   readonly kernel: KernelName;
+  /** What is to be otherwise than in that kernel. */
+  readonly behaviours?: KernelBehaviours;
   readonly cpu: CpuName;
   /** mmu_lock: the reader-writer lock of 5.12 and later, or the spinlock before it. */
   readonly lock: 'rwlock' | 'spinlock';
@@ -195,7 +197,7 @@ export class Kvm {
     this.trace = options.trace ?? null;
     this.backend = options.backend ?? null;
     this.bugs = options.bugs ?? NO_BUGS;
-    this.generation = KERNELS[config.kernel];
+    this.generation = generationFor(config.kernel, config.behaviours);
     this.geometry = new Geometry(config);
     this.params = new Params(this.memory, layout.params);
     const { params } = this;

@@ -46,6 +46,7 @@ export function* kvmMmuZapCollapsibleSptes(kvm: Kvm, slot: Memslot): Task<void> 
     yield* kvm.backend.slotZapCollapsible(kvm, slot);
     return;
   }
+  if (kvm.generation.recoverHugePages === 'never') return;
   yield* mmuReadLock(kvm, Site.kvm_mmu_zap_collapsible_sptes);
   if (kvm.generation.recoverHugePages === 'in-place') yield* kvmTdpMmuRecoverHugePages(kvm, slot);
   else yield* kvmTdpMmuZapCollapsibleSptes(kvm, slot);

@@ -2,6 +2,7 @@
  * Simulations of the papers, from options as they would stand on the command line.
  */
 import type { MachineProfile } from '../engines/virtual/profile.ts';
+import type { KernelBehaviours } from '../mmu/generation.ts';
 import type { SimulationOutcome, SimulationTask } from '../simulate/simulation.ts';
 import { findWorkload } from '../workloads/index.ts';
 import { parseOptions } from '../workloads/option.ts';
@@ -13,14 +14,17 @@ export interface TaskInput {
   readonly options: Readonly<Record<string, string | boolean>>;
   readonly settings?: Readonly<Record<string, string>>;
   readonly sets?: readonly string[];
+  /** What is to be otherwise than in the kernel of `settings`. */
+  readonly behaviours?: KernelBehaviours;
 }
 
-export function taskFor({ workload, profile, options, settings = {}, sets = [] }: TaskInput): SimulationTask {
+export function taskFor({ workload, profile, options, settings = {}, sets = [], behaviours }: TaskInput): SimulationTask {
+  const run = runSettings(settings, sets);
   return {
     workload,
     profile,
     options: parseOptions(findWorkload(workload).options, options),
-    settings: runSettings(settings, sets),
+    settings: behaviours === undefined ? run : { ...run, vm: { ...run.vm, behaviours } },
   };
 }
 

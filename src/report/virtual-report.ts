@@ -45,6 +45,9 @@ export function virtualReport(detail: VirtualDetail, style: Style): string[] {
     '',
     heading(style, 'Longest stretches'),
     `  without a scheduling point: ${stretchText(detail.stall)}`,
+    ...(detail.vcpuStall === null || detail.vcpuStall.thread === detail.stall.thread
+      ? []
+      : [`  of a vCPU outside the guest: ${stretchText(detail.vcpuStall)}`]),
     `  from the scheduler's wish to its being heard: ${duration(detail.reschedLate.ns)} (${detail.reschedLate.thread})`,
     ...(detail.rcu === null ? [] : [`  in an RCU read-side section: ${stretchText(detail.rcu)}`]),
     ...(detail.hotLines.length === 0

@@ -6,6 +6,7 @@
  * What the thread's log tells of it fixes its page tables: a page of code in low memory, the page with the reset vector below
  * 4 GiB, a touch of the local APIC's registers (an MMIO SPTE: a table, but no leaf), and a root for SMM with nothing in it.
  */
+import { LINE_WORDS } from '../machine/arena.ts';
 import { COUNTER_SLOTS } from '../machine/counters.ts';
 import { PlainMemory } from '../machine/plain-memory.ts';
 import { runToEnd } from '../machine/run.ts';
@@ -22,7 +23,7 @@ import { AccessKind } from '../vm/page-walker.ts';
 import { Vcpu } from '../vm/vcpu.ts';
 import { VcpuArea } from '../vm/vcpu-layout.ts';
 import { createVm, openVm, type Vm } from '../vm/vm.ts';
-import { vmConfig } from '../vm/vm-config.ts';
+import { type VmConfig, vmConfig } from '../vm/vm-config.ts';
 import { VmLayout } from '../vm/vm-layout.ts';
 
 const RAM_PAGES = 512;
@@ -47,17 +48,47 @@ export interface ZapWalk {
 
 /** Runs the guest, shuts it down, and tells what each walk of its zap cost. */
 export function zapHelloGuest(iterMode: IterMode): readonly ZapWalk[] {
-  const config = vmConfig({
-    vcpus: 1,
-    threads: 1,
-    maxGfn: 2 ** 36,
-    tablePages: 64,
-    memory: [
-      { name: 'ram', type: '4k', pages: RAM_PAGES },
-      { name: 'firmware', type: '4k', pages: FIRMWARE_PAGES },
-    ],
+  return zapAfter(
+    {
+      tablePages: 64,
+      memory: [
+        { name: 'ram', type: '4k', pages: RAM_PAGES },
+        { name: 'firmware', type: '4k', pages: FIRMWARE_PAGES },
+      ],
+      params: { iterMode },
+    },
+    boot,
+  );
+}
+
+/** A guest of which one 4K page is mapped in each so many pages. */
+export interface SparseGuest {
+  /** Of its memory. */
+  readonly pages: number;
+  readonly pagesApart: number;
+}
+
+/** Touches the pages of a sparse guest, shuts it down, and tells what each walk of its zap cost. */
+export function zapSparseGuest({ pages, pagesApart }: SparseGuest, iterMode: IterMode): readonly ZapWalk[] {
+  const touched = Math.ceil(pages / pagesApart);
+  // A table of each of three levels for a page at most; the host's table for its 2M.
+  const config = {
+    tablePages: 3 * touched + 64,
+    heapWords: 4096 + touched * (512 + LINE_WORDS),
+    memory: [{ name: 'ram', type: '4k' as const, pages }],
     params: { iterMode },
+  };
+  return zapAfter(config, (vm) => {
+    const { kvm, memory } = vm;
+    runToEnd(memory, setUserMemoryRegion(vm, { slot: 0, baseGfn: 0, pages, region: 0 }));
+    const vcpu = new Vcpu({ kvm, id: 0, area: new VcpuArea(vm.vcpuArea(0), vm.config), contentWord: vm.contentWord });
+    runToEnd(memory, touchPages(vcpu, { first: asGfn(0), count: touched, stride: pagesApart }, AccessKind.write));
   });
+}
+
+/** Makes a VM with one vCPU, runs `guest` in it, and zaps everything as its end does. */
+function zapAfter(options: Partial<VmConfig>, guest: (vm: Vm) => void): readonly ZapWalk[] {
+  const config = vmConfig({ vcpus: 1, threads: 1, maxGfn: 2 ** 36, ...options });
   const memory = new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * new VmLayout(config).arenaWords)));
   const layout = createVm(memory, config);
   const counters = new Float64Array(COUNTER_SLOTS);
@@ -68,7 +99,7 @@ export function zapHelloGuest(iterMode: IterMode): readonly ZapWalk[] {
     environment: { memory, now: () => 0, needResched: () => false, counters, probe: null },
     trace: log.trace(),
   });
-  boot(vm);
+  guest(vm);
   runToEnd(memory, kvmMmuZapAll(vm.kvm));
   return log.finish();
 }

@@ -4,12 +4,12 @@
 import { own } from '../machine/point.ts';
 import { backingOption, bytesOption, crew, memstressNotes, memstressPlan, vcpusOption } from './memstress-plan.ts';
 import { type NumberOption, numberOf, type OptionTable, type SizeOption, textOf } from './option.ts';
-import { MigrationWord, migrationBase } from './programs/live-migration.ts';
+import { GUEST_PHASES, MigrationWord, migrationBase } from './programs/live-migration.ts';
 import { readRecording } from './recording.ts';
 import { seconds, sumOf } from './selftest-time.ts';
 import { formatSize } from './size.ts';
 import { UsageError } from './usage-error.ts';
-import type { Workload } from './workload.ts';
+import type { Workload, WorkloadOptions } from './workload.ts';
 
 const MIB = 2 ** 20;
 
@@ -57,6 +57,8 @@ export const liveMigration: Workload = {
   operand: 'FILE',
   options: OPTIONS,
   async plan(options, common, file) {
+    checkPattern(textOf(options, 'pattern'), file);
+    checkLink(options);
     const trace = textOf(options, 'pattern') === 'trace' ? await writtenPages(file) : [];
     const plan = memstressPlan({
       workload: 'live-migration',
@@ -85,7 +87,7 @@ export const liveMigration: Workload = {
       return times.length === 0 ? Number.NaN : sumOf(times) / times.length;
     };
     const before = guest('before');
-    const speeds = ['before', 'pre-copy', 'after'].flatMap((phase) => {
+    const speeds = GUEST_PHASES.flatMap((phase) => {
       const ns = guest(phase);
       const times = phase === 'before' ? '' : ` (${(ns / before).toFixed(2)} times as long as before)`;
       return Number.isNaN(ns) ? [] : [`A write of the guest, ${phase}: ${ns.toFixed(1)} ns${times}`];
@@ -98,8 +100,8 @@ export const liveMigration: Workload = {
         ? []
         : [
             downtime[0] <= numberOf(plan.options, 'downtime') * 1.1e6
-              ? `Converged after ${round.length} rounds`
-              : `Did not converge in ${round.length} rounds: the guest dirties faster than the link carries`,
+              ? `Converged after ${roundsText(round.length)}`
+              : `Did not converge in ${roundsText(round.length)}: the guest dirties faster than the link carries`,
           ]),
       ...(sent.length === 0 ? [] : [`Sent in all: ${formatBytes(sumOf(sent))}`]),
       ...disable.map((ns) => `Disabling dirty logging time: ${seconds(ns)}s`),
@@ -107,6 +109,27 @@ export const liveMigration: Workload = {
     ];
   },
 };
+
+/** Virtual seconds that the rounds may take: the clock counts to two and a half hours. */
+const ROUNDS_S_MAX = 7200;
+
+/** Errors: UsageError for a link on which the rounds would not end in time, however little the guest dirties. */
+function checkLink(options: WorkloadOptions): void {
+  const bytes = numberOf(options, 'vcpus') * numberOf(options, 'bytesPerVcpu');
+  const roundS = bytes / numberOf(options, 'bandwidth');
+  const rounds = numberOf(options, 'rounds');
+  if (rounds * roundS <= ROUNDS_S_MAX) return;
+  throw new UsageError(
+    `--bandwidth ${formatSize(numberOf(options, 'bandwidth'))}: a round of ${formatSize(bytes)} takes ${Math.ceil(roundS)} s, and there may be ${rounds}; all of them may take ${ROUNDS_S_MAX} s (--rounds)`,
+  );
+}
+
+/** Errors: UsageError for a file that no pattern would read. */
+function checkPattern(pattern: string, file: string | undefined): void {
+  if (file !== undefined && pattern !== 'trace') throw new UsageError(`${file}: only --pattern trace reads a file`);
+}
+
+const roundsText = (n: number): string => (n === 1 ? '1 round' : `${n} rounds`);
 
 const formatBytes = (bytes = 0): string => (bytes >= MIB ? `${(bytes / MIB).toFixed(1)} MiB` : formatSize(bytes));
 

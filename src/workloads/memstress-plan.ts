@@ -2,7 +2,7 @@
  * Plans of the workloads whose guests are the selftests' memstress guests: slot 0 for code, test memory at the top, one vCPU
  * thread each, and the main thread that issues ioctls.
  */
-import { KERNELS } from '../mmu/generation.ts';
+import { generationFor } from '../mmu/generation.ts';
 import type { VmConfig } from '../vm/vm-config.ts';
 import type { NumberOption, OptionSpec, SizeOption } from './option.ts';
 import { CONTROL_WORDS } from './programs/control.ts';
@@ -208,7 +208,7 @@ export function memstressPlan(input: MemstressPlanInput): WorkloadPlan {
     );
   }
   const trackContents = layout.pages <= TRACKED_PAGES_MAX;
-  const zapWorker = KERNELS[common.vm.kernel].rootZapBy === 'worker' && common.vm.mmu !== 'shadow';
+  const zapWorker = generationFor(common.vm.kernel, common.vm.behaviours).rootZapBy === 'worker' && common.vm.mmu !== 'shadow';
   const vm: Partial<VmConfig> = {
     ...common.vm,
     zapWorker,

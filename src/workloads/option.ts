@@ -58,7 +58,8 @@ export function parseOption(spec: OptionSpec, text: string): number | string {
   if (spec.kind === 'size') {
     const bytes = parseSize(text, name);
     if (bytes <= 0 || bytes % spec.unit !== 0) {
-      throw new UsageError(`${name} ${text}: must be a positive multiple of ${spec.unit} bytes`);
+      const wanted = spec.unit === 1 ? 'at least one byte' : `a positive multiple of ${spec.unit} bytes`;
+      throw new UsageError(`${name} ${text}: must be ${wanted}`);
     }
     return bytes;
   }

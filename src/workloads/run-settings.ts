@@ -11,7 +11,7 @@ import { UsageError, unknownName } from './usage-error.ts';
 
 export interface RunSettings {
   /** What goes into the VM's configuration. */
-  readonly vm: Pick<VmConfig, 'kernel' | 'cpu' | 'mmu' | 'lock' | 'adBits'>;
+  readonly vm: Pick<VmConfig, 'kernel' | 'behaviours' | 'cpu' | 'mmu' | 'lock' | 'adBits'>;
   readonly params: Readonly<Partial<Record<ParamName, number>>>;
   readonly seed: number;
   /** How likely a delay is before each shared access, 0 to 1. */

@@ -3,6 +3,7 @@
  */
 import { memstressWorkload } from './memstress-workload.ts';
 import { tookLine } from './selftest-time.ts';
+import { PAGE_BYTES } from './size.ts';
 
 export const zapRoots = memstressWorkload({
   name: 'zap-roots',
@@ -10,7 +11,16 @@ export const zapRoots = memstressWorkload({
   bytesPerVcpu: 64 * 2 ** 20,
   iterations: { default: 100, help: 'number of times that all roots are zapped' },
   delay: { default: 1000 },
-  options: [],
+  options: [
+    {
+      key: 'stride',
+      long: 'stride',
+      kind: 'size',
+      default: PAGE_BYTES,
+      unit: PAGE_BYTES,
+      help: 'bytes from one page that a vCPU touches to the next: with 2M every page-table page maps one page',
+    },
+  ],
   programs: { vcpu: 'stress-vcpu', ioctl: 'zap-roots' },
   copies: 4,
   lines({ phases: { zap = [] } }) {

@@ -48,5 +48,15 @@ describe('papers', () => {
       [303, 303],
     ]);
     expect(Math.abs(deviationOf(figures[3])!)).toBeLessThan(0.02);
+    // Large guests with little in them gain most; an only-present walk visits what is there and the way to it.
+    const simulated = (name: string): number => figures.find((figure) => figure.name === name)!.simulated;
+    for (const shape of ['256G, a page in each 1G', '16G, a page in each 64M', '512M, a page in each 2M']) {
+      const [plain, passing, present] = ['plain', 'passing up to 32', 'present entries only'].map((way) =>
+        simulated(`${shape}: ${way}`),
+      );
+      expect(plain / passing).toBeGreaterThan(25);
+      expect(passing / present).toBeGreaterThan(5);
+    }
+    expect(simulated('256G, a page in each 1G: present entries only')).toBeLessThan(7 * 256);
   });
 });

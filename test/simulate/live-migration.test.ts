@@ -60,6 +60,26 @@ describe('live-migration', () => {
     expect(lines).toContain('Did not converge in 3 rounds: the guest dirties faster than the link carries');
   });
 
+  it.each([
+    [{ bandwidth: '1K' }, /^--bandwidth 1K: a round of 8M takes 8192 s, and there may be 30; /],
+    [{ bandwidth: '0' }, /^--bandwidth 0: must be at least one byte$/],
+    [{ bandwidth: '-5M' }, /^--bandwidth: '-5M' is no size/],
+    [{ pattern: 'trace' }, /^--pattern trace: give the file of a recorded trace$/],
+  ] as [Record<string, string>, RegExp][])('refuses %j', async (options, message) => {
+    await expect((async () => await migrate(options))()).rejects.toThrow(message);
+  });
+
+  it('brings huge pages back after a while in which they are faulted in', async () => {
+    const {
+      'guest write before': before,
+      'guest write after': after,
+      'guest write settled': settled,
+    } = phases(await migrate({ pattern: 'uniform', dirtyRate: '1G' }));
+    const mean = (ns: readonly number[]): number => sum(ns) / ns.length;
+    expect(mean(after)).toBeGreaterThan(1.2 * mean(before));
+    expect(mean(settled)).toBeLessThan(1.1 * mean(before));
+  });
+
   it('costs the guest faults by write protection, and none of them with PML', async () => {
     const [protect, pml] = await Promise.all([
       migrate({ bandwidth: '512M' }, { cpu: 'ept' }, ['pml=0', 'ad_bits=N']),

@@ -120,6 +120,15 @@ function detail(run: VirtualRun, reports: readonly TaskReport[]): VirtualDetail 
   const longest = (value: (report: TaskReport) => number): number =>
     reports.reduce((best, report, id) => (value(report) > value(reports[best]) ? id : best), 0);
   const stalled = longest(({ stretchMaxNs }) => stretchMaxNs);
+  const stretchOf = (id: number): Stretch => ({
+    thread: plan.threads[id].name,
+    ns: reports[id].stretchMaxNs,
+    endNs: reports[id].stretchEndNs,
+    operation: OPERATIONS[run.records[id].stallOperation],
+  });
+  const isVcpu = (id: number): boolean => plan.threads[id].role === 'vcpu';
+  const vcpuIds = reports.map((_, id) => id).filter(isVcpu);
+  const stalledVcpu = vcpuIds.sort((a, b) => reports[b].stretchMaxNs - reports[a].stretchMaxNs || a - b).at(0);
   const late = longest(({ reschedLateMaxNs }) => reschedLateMaxNs);
   const endNs = reports.reduce((latest, report) => Math.max(latest, report.endNs), 0);
   return {
@@ -130,12 +139,8 @@ function detail(run: VirtualRun, reports: readonly TaskReport[]): VirtualDetail 
     others: Object.fromEntries(others.map((role) => [role, timeShares(ofRole(role))])),
     bucketNs: timeline.bucketNs,
     locks: timeline.read(endNs),
-    stall: {
-      thread: plan.threads[stalled].name,
-      ns: reports[stalled].stretchMaxNs,
-      endNs: reports[stalled].stretchEndNs,
-      operation: OPERATIONS[run.records[stalled].stallOperation],
-    },
+    stall: stretchOf(stalled),
+    vcpuStall: stalledVcpu === undefined ? null : stretchOf(stalledVcpu),
     reschedLate: { thread: plan.threads[late].name, ns: reports[late].reschedLateMaxNs },
     rcu: longestRcu(run),
     hotLines: engine.hottestLines(HOT_LINES).map(({ label, address, stallNs }) => ({

@@ -38,6 +38,8 @@ export interface VirtualDetail {
   readonly locks: readonly LockUtilisation[];
   /** Longest stretch without a point at which the scheduler could have had the CPU: what the soft-lockup detector watches. */
   readonly stall: Stretch;
+  /** The same of a vCPU: for so long its guest did not run; null without vCPUs. */
+  readonly vcpuStall: Stretch | null;
   /** Longest time that the scheduler's wish for the CPU went unheeded. */
   readonly reschedLate: { readonly thread: string; readonly ns: number };
   /** Longest RCU read-side section; null where the run is not measured. */

@@ -21,6 +21,8 @@ export interface GuestPass {
   readonly writePercent: number;
   readonly randomAccess: boolean;
   readonly random: Random;
+  /** Pages from one access to the next, where not every page is touched. */
+  readonly stride?: number;
   /** Accesses made, where it is not one for each page: of pages in order those from `from` on, and again from the first. */
   readonly accesses?: number;
   readonly from?: number;
@@ -30,10 +32,12 @@ export interface GuestPass {
 
 /** One run of the vCPU. False where the run was stopped before its end. */
 export function* guestPass(vcpu: Vcpu, control: Control, pass: GuestPass): Task<boolean> {
-  const { first, count, writePercent, randomAccess, random, accesses = count, from = 0 } = pass;
+  const { first, count, writePercent, randomAccess, random, stride = 1, from = 0 } = pass;
+  const places = Math.ceil(count / stride);
+  const { accesses = places } = pass;
   for (let i = 0; i < accesses; i++) {
     if (i % LOOK_EVERY === 0 && (yield* control.stopped())) return false;
-    const gfn = asGfn(first + (randomAccess ? random.below(count) : (from + i) % count));
+    const gfn = asGfn(first + stride * (randomAccess ? random.below(places) : (from + i) % places));
     const writes = writePercent >= 100 || random.chance(writePercent);
     const result = yield* guestAccess(vcpu, gfn, writes ? AccessKind.write : AccessKind.read);
     if (result > GuestResult.mmio && !(result === GuestResult.fault && pass.mayFault === true)) throw accessFailed(gfn, result);

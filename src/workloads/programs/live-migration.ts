@@ -24,7 +24,7 @@ const BATCH = 64;
 export const MigrationWord = { phase: 0, tracePages: 16, trace: 17 } as const;
 
 /** Names of the phases that the guest's speed is told apart by; the last is the end. */
-export const GUEST_PHASES = ['before', 'pre-copy', 'after'] as const;
+export const GUEST_PHASES = ['before', 'pre-copy', 'after', 'settled'] as const;
 const PHASE_END = GUEST_PHASES.length;
 
 /** First of {@link MigrationWord} in the workload's data. */
@@ -40,8 +40,8 @@ export function* migrationVcpu(context: ProgramContext): Task<void> {
   const batchNs = (1e9 * BATCH * PAGE_BYTES) / (options.dirtyRate as number);
   const next = dirtier(context, count);
   const phaseWord = control.data(base + MigrationWord.phase);
-  const spentNs = [0, 0, 0];
-  const batches = [0, 0, 0];
+  const spentNs = GUEST_PHASES.map(() => 0);
+  const batches = GUEST_PHASES.map(() => 0);
 
   if ((yield* control.nextRound(0)) === 0) return;
   for (let i = 0; i < count; i++) {
@@ -167,8 +167,11 @@ export function* migrationIoctl(context: ProgramContext): Task<void> {
   const disabling = thread.now();
   yield* setRegion(vm, slot);
   context.phase('disable', thread.now() - disabling);
+  // First with the faults that bring the huge pages back, then without.
   yield* phase(2);
   yield* startGuest();
+  yield* pauseUntil(thread, control, thread.now() + settleNs);
+  yield* phase(3);
   yield* pauseUntil(thread, control, thread.now() + settleNs);
   yield* phase(PHASE_END);
   if (!(yield* stopGuest())) return;

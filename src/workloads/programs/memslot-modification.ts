@@ -4,6 +4,7 @@
  * Deleting a slot zaps all roots (unless the quirk is off), so the vCPUs have to fault everything in again each time.
  */
 import type { Task } from '../../machine/point.ts';
+import { PAGE_BYTES } from '../size.ts';
 import type { ProgramContext } from '../workload.ts';
 import { guestPass } from './guest-pass.ts';
 import { CODE_REGION, memstressLayout, vcpuPages } from './memstress-layout.ts';
@@ -18,7 +19,8 @@ export function* stressVcpu(context: ProgramContext): Task<void> {
   const { control, options, index, random } = context;
   if ((yield* control.nextRound(0)) === 0) return;
   const pages = vcpuPages(memstressLayout(options), options, index);
-  const pass = { ...pages, writePercent: 100, randomAccess: options.randomAccess === true, random, mayFault: true };
+  const stride = ((options.stride as number | undefined) ?? PAGE_BYTES) / PAGE_BYTES;
+  const pass = { ...pages, stride, writePercent: 100, randomAccess: options.randomAccess === true, random, mayFault: true };
   yield* guestPass(context.vcpu!, control, { ...pass, count: 1 });
   yield* control.endRound();
   while (yield* guestPass(context.vcpu!, control, pass));
