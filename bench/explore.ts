@@ -14,6 +14,8 @@ import {
   Sampler,
   type Scheduler,
 } from '../src/explore.ts';
+import { loadScenario } from '../src/scenarios/library.ts';
+import { VmProgram } from '../src/scenarios/vm-program.ts';
 import data from '../test/data/dpor.json' with { type: 'json' };
 import { programOf, zap } from '../test/engines/explore/programs.ts';
 
@@ -120,6 +122,71 @@ async function compareFirstFailure(): Promise<void> {
   console.table(rows);
 }
 
+/** Processor time of this process, in seconds: the machine may be busy with other things. */
+const processorSeconds = (): number => process.cpuUsage().user / 1e6;
+
+/** Random executions a second of processor time, of whole VMs: with locks as single steps, and access by access. */
+function scenarioRates(): void {
+  const rows: Record<string, string | number>[] = [];
+  for (const name of ['fault-against-zap-range', 'fault-against-fault', 'two-range-zaps', 'unmap-against-fault']) {
+    const row: Record<string, string | number> = { scenario: name };
+    for (const [label, whole] of [
+      ['whole steps', true],
+      ['access by access', false],
+    ] as const) {
+      const execution = new Execution(new VmProgram(loadScenario(name), { whole }));
+      const sampler = new Sampler(execution, new RandomWalk(1));
+      let best = 0;
+      let steps = 0;
+      for (let repeat = 0; repeat < REPEATS + 1; repeat++) {
+        const start = processorSeconds();
+        let executions = 0;
+        steps = 0;
+        while (processorSeconds() - start < 2 * MEASURE_S) {
+          for (let i = 0; i < 50; i++, executions++) {
+            sampler.run();
+            steps += execution.length;
+          }
+        }
+        best = Math.max(best, executions / (processorSeconds() - start));
+        steps /= executions;
+      }
+      row[label] = `${Math.round(best)}/s (${Math.round(steps)} steps)`;
+    }
+    rows.push(row);
+  }
+  console.log('Random executions a second of whole VMs');
+  console.table(rows);
+}
+
+/** Every trace of whole VMs. */
+async function scenarioCompletion(): Promise<void> {
+  const rows: Record<string, string | number>[] = [];
+  for (const name of [
+    'fault-against-fault',
+    'fault-against-zap-range',
+    'unmap-against-unrelated-fault',
+    'write-against-get-log-pml',
+  ]) {
+    const start = processorSeconds();
+    const report = await explore(new VmProgram(loadScenario(name)));
+    const seconds = processorSeconds() - start;
+    if (!report.complete || report.findings.length > 0) throw new Error(`${name}: not complete, or broken`);
+    rows.push({
+      scenario: name,
+      traces: report.executions,
+      'given up': report.blocked,
+      states: report.states,
+      'processor s': seconds.toFixed(2),
+      'traces a second': Math.round(report.executions / seconds),
+    });
+  }
+  console.log('Every trace of whole VMs, with optimal reduction');
+  console.table(rows);
+}
+
 compareRates();
 await compareCompletion();
 await compareFirstFailure();
+scenarioRates();
+await scenarioCompletion();
