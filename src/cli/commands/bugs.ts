@@ -6,6 +6,7 @@ import { type Catch, type HuntResult, hunt } from '../../bugs/hunt.ts';
 import { BUGS, type Bug, EXPRESSIBLE, findBug, switchesOf } from '../../bugs/index.ts';
 import { POLICIES, type Policy } from '../../engines/explore/options.ts';
 import type { BugSwitches } from '../../mmu/bug-switches.ts';
+import { count } from '../../report/quantity.ts';
 import { heading } from '../../report/style.ts';
 import { table } from '../../report/table.ts';
 import { loadAllScenarios, loadScenario } from '../../scenarios/library.ts';
@@ -171,20 +172,23 @@ async function huntAll(flags: Flags, surroundings: Surroundings): Promise<void> 
   }
   const columns = [
     { title: 'bug', align: 'left' as const },
-    ...policies.map((title) => ({ title: `${title}: executions, s` })),
+    ...policies.flatMap((title) => [{ title }, { title: 's' }]),
     { title: 'steps' },
     { title: 'switches' },
     { title: 'rule', align: 'left' as const },
-    { title: 'scenario', align: 'left' as const },
   ];
   const [head, ...lines] = table(
     columns,
     rows.map(({ switches, results }) => cells(switches, results)),
   );
+  print(
+    'Executions and seconds until each policy found it, in parentheses where it did not; the shortest schedule; what was broken',
+  );
   print(heading(style, head));
   for (const line of lines) print(line);
-  for (const { id, notExpressible } of BUGS)
-    if (notExpressible !== undefined) print(`${id}: not in the model: ${notExpressible}`);
+  print('');
+  print(heading(style, 'not in the model'));
+  for (const { id, notExpressible } of BUGS) if (notExpressible !== undefined) print(`${id}: ${notExpressible}`);
   const names = missed.map(({ switches }) => Object.keys(switches)[0]);
   if (missed.length > 0) print(`FAIL: not found: ${names.join(', ')}`);
   else print(`${signal.aborted ? 'INCOMPLETE' : 'PASS'}: all ${rows.length} were found`);
@@ -193,10 +197,10 @@ async function huntAll(flags: Flags, surroundings: Surroundings): Promise<void> 
 function cells(switches: BugSwitches, results: readonly HuntResult[]): string[] {
   const catches = results.flatMap(({ caught }) => (caught === null ? [] : [caught]));
   const [best] = catches.sort((a, b) => a.switches - b.switches || a.steps - b.steps);
-  const times = results.map(({ caught, executions, seconds }) =>
-    caught === null ? `(${executions}, ${seconds.toFixed(1)})` : `${executions}, ${seconds.toFixed(2)}`,
-  );
-  const found =
-    best === undefined ? ['-', '-', 'not found', ''] : [`${best.steps}`, `${best.switches}`, best.rule, best.scenario];
+  const times = results.flatMap(({ caught, executions, seconds }) => {
+    const number = count(executions);
+    return [caught === null ? `(${number})` : number, seconds.toFixed(1)];
+  });
+  const found = best === undefined ? ['-', '-', 'not found'] : [`${best.steps}`, `${best.switches}`, best.rule];
   return [Object.keys(switches)[0], ...times, ...found];
 }

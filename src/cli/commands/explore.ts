@@ -7,6 +7,8 @@ import { type ExploreReport, explore as exploreProgram } from '../../engines/exp
 import { ExploreOptionError, type ExploreOptions, POLICIES, type Policy, type Progress } from '../../engines/explore/options.ts';
 import type { MemoryModel } from '../../engines/explore/program.ts';
 import type { BugSwitches } from '../../mmu/bug-switches.ts';
+import { exploreTableHead, exploreTableLine } from '../../report/explore-table.ts';
+import { heading } from '../../report/style.ts';
 import { loadAllScenarios, loadScenario } from '../../scenarios/library.ts';
 import { isModuleFile, moduleSource, scenarioSource } from '../../scenarios/program-source.ts';
 import type { Scenario } from '../../scenarios/scenario.ts';
@@ -196,14 +198,16 @@ function verdictText(report: ExploreReport, { preemptions }: Flags): string {
 }
 
 async function runAll(flags: Flags, surroundings: Surroundings): Promise<void> {
-  const { print, progress, signal, setExitCode } = surroundings;
+  const { print, progress, signal, setExitCode, style } = surroundings;
   const bugs = switchesFor(flags.bug);
   const policies = flags.policy === undefined ? ALL_POLICIES : [flags.policy];
   const all = loadAllScenarios();
   const reports: ExploreReport[] = [];
   const broken: string[] = [];
   let complete = 0;
+  if (!flags.json) print(heading(style, exploreTableHead(policies)));
   for (const scenario of all) {
+    const byPolicy = new Map<Policy, ExploreReport>();
     for (const policy of policies) {
       if (signal.aborted) break;
       progress(`${scenario.name} (${policy})`);
@@ -212,7 +216,7 @@ async function runAll(flags: Flags, surroundings: Surroundings): Promise<void> {
       const source = jobs > 1 ? scenarioSource(scenario, bugs) : new VmProgram(scenario, { bugs });
       const report = await exploreProgram(source, options);
       reports.push(report);
-      if (!flags.json) print(`${policy.padEnd(13)} ${summary(report)}${report.complete ? ': complete' : ''}`);
+      byPolicy.set(policy, report);
       const [finding] = report.findings;
       if (report.complete && finding === undefined) {
         complete++;
@@ -221,8 +225,14 @@ async function runAll(flags: Flags, surroundings: Surroundings): Promise<void> {
       if (finding === undefined) continue;
       broken.push(scenario.name);
       if (flags.out !== undefined) keepFinding(flags.out, scenario, bugs, finding);
-      if (!flags.json)
-        print(`  ${finding.rule}: ${finding.message}\n  tdpsim replay '${replayName(scenario.name, bugs, finding.token)}'`);
+    }
+    if (signal.aborted && byPolicy.size === 0) break;
+    progress('');
+    if (flags.json) continue;
+    print(exploreTableLine(scenario.name, policies, byPolicy));
+    for (const { rule, message, token } of [...byPolicy.values()].flatMap(({ findings }) => findings.slice(0, 1))) {
+      print(`  ${rule}: ${message}`);
+      print(`  tdpsim replay '${replayName(scenario.name, bugs, token)}'`);
     }
   }
   progress('');
