@@ -21,11 +21,16 @@ export function editDistance(a: string, b: string): number {
   return rows[a.length][b.length];
 }
 
+/** More names than this are no help in an error. */
+const NAMES_LISTED = 12;
+
+const byDistance = (given: string, names: readonly string[]): readonly { readonly name: string; readonly edits: number }[] =>
+  names.map((name) => ({ name, edits: editDistance(given, name.toLowerCase()) })).sort((a, b) => a.edits - b.edits);
+
 /** The name that was most likely meant, or nothing where none is near. */
 export function nearestName(given: string, names: readonly string[]): string | undefined {
   const wanted = given.toLowerCase();
-  const scored = names.map((name) => ({ name, edits: editDistance(wanted, name.toLowerCase()) }));
-  const best = scored.sort((a, b) => a.edits - b.edits)[0];
+  const [best] = byDistance(wanted, names);
   if (best && best.edits <= Math.max(2, Math.floor(wanted.length / 3))) return best.name;
   return names.find((name) => wanted.length >= 3 && name.toLowerCase().startsWith(wanted));
 }
@@ -33,7 +38,10 @@ export function nearestName(given: string, names: readonly string[]): string | u
 /** The error for a name that is none of `names`: with the nearest one, or with all of them. */
 export function unknownName(what: string, given: string, names: readonly string[]): UsageError {
   const near = nearestName(given, names);
-  return new UsageError(`unknown ${what} '${given}': ${near ? `did you mean '${near}'?` : `there are ${names.join(', ')}`}`);
+  if (near !== undefined) return new UsageError(`unknown ${what} '${given}': did you mean '${near}'?`);
+  if (names.length <= NAMES_LISTED) return new UsageError(`unknown ${what} '${given}': there are ${names.join(', ')}`);
+  const [{ name }] = byDistance(given.toLowerCase(), names);
+  return new UsageError(`unknown ${what} '${given}': the nearest of ${names.length} is '${name}'`);
 }
 
 /** Why a file that should be `wanted` cannot be read, by the code of the system's error; nothing for other codes. */

@@ -2,6 +2,7 @@
  * `tdpsim replay TOKEN|FILE`: runs a failing schedule again and shows what each thread did.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { BUGS } from '../../bugs/index.ts';
 import { Execution } from '../../engines/explore/execution.ts';
 import { programHash } from '../../engines/explore/program.ts';
 import { parseToken, requireHash, TokenError } from '../../engines/explore/token.ts';
@@ -9,7 +10,7 @@ import { failureLines } from '../../report/explore-columns.ts';
 import { traceSchedule } from '../../report/explore-trace.ts';
 import { loadScenario } from '../../scenarios/library.ts';
 import { VmProgram } from '../../scenarios/vm-program.ts';
-import { UsageError } from '../../workloads/usage-error.ts';
+import { UsageError, unknownName, unreadableText } from '../../workloads/usage-error.ts';
 import type { CliCommand } from '../command.ts';
 import { checkPageFile, writeFailurePage } from '../explore-failure.ts';
 
@@ -51,11 +52,13 @@ export const replay: CliCommand = {
 
 /** Reads `SCENARIO+BUG@TOKEN`, given itself or in a file. Errors: UsageError. */
 function resolve(given: string) {
-  const text = (existsSync(given) ? tokenOf(readFileSync(given, 'utf8'), given) : given).trim();
+  const text = (existsSync(given) ? tokenIn(given) : given).trim();
   const at = text.indexOf('@tdp');
   if (at < 0) throw new UsageError(`replay: '${text.slice(0, 60)}' is no token: they look like SCENARIO@tdp1:…`);
   const [name, ...ids] = text.slice(0, at).split('+');
   const scenario = loadScenario(name);
+  const known = BUGS.map(({ id }) => id);
+  for (const id of ids) if (!known.includes(id)) throw unknownName('bug', id, known);
   const bugs = Object.fromEntries(ids.map((id) => [id, true]));
   try {
     const token = parseToken(text.slice(at + 1));
@@ -68,10 +71,21 @@ function resolve(given: string) {
   }
 }
 
-/** A file of `--out` is JSON, or the token alone. */
-function tokenOf(text: string, file: string): string {
+/** A file of `--out` is JSON, or the token alone. Errors: UsageError. */
+function tokenIn(file: string): string {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new UsageError(`replay: ${file}: ${unreadableText(code, 'a file with a token') ?? code}`);
+  }
   if (!text.trimStart().startsWith('{')) return text;
-  const { replay: token } = JSON.parse(text) as { replay?: unknown };
-  if (typeof token !== 'string') throw new UsageError(`replay: ${file} holds no token`);
-  return token;
+  try {
+    const { replay: token } = JSON.parse(text) as { replay?: unknown };
+    if (typeof token === 'string') return token;
+  } catch {
+    // Said below: JSON that is cut off has no token either.
+  }
+  throw new UsageError(`replay: ${file} holds no token`);
 }
