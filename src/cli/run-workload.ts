@@ -1,7 +1,6 @@
 /**
  * Runs a prepared workload on real threads, with the oracles at checkpoints and at the end.
  */
-import { layoutPlan } from '../engines/plan.ts';
 import type { ThreadsResult } from '../engines/threads/result.ts';
 import { runThreads, THREADS_MAX } from '../engines/threads/run-threads.ts';
 import type { SpteHistory } from '../engines/threads/spte-history.ts';
@@ -13,10 +12,10 @@ import type { StateOptions } from '../oracles/quiescent-state.ts';
 import type { Examination, RunOutcome } from '../report/outcome.ts';
 import type { Vm } from '../vm/vm.ts';
 import { MAX_VCPUS } from '../workloads/memstress-plan.ts';
+import { checkPlanSize } from '../workloads/plan-size.ts';
 import { Control } from '../workloads/programs/control.ts';
 import { SentPages, sentVersion } from '../workloads/programs/vmm.ts';
 import type { RunSettings } from '../workloads/run-settings.ts';
-import { formatSize } from '../workloads/size.ts';
 import { UsageError } from '../workloads/usage-error.ts';
 import type { PreparedPlan, Workload } from '../workloads/workload.ts';
 import type { Surroundings } from './command.ts';
@@ -34,8 +33,6 @@ export interface RunRequest {
 const CHECKPOINT_MS_MAX = 3000;
 /** Nobody gets on while the state is examined. */
 const WATCHDOG_MS = 30_000;
-/** Addresses are 32-bit integers. */
-const ARENA_WORDS_MAX = 2 ** 31;
 
 /** Errors: UsageError for a plan that needs more than there is. */
 export async function runWorkload(request: RunRequest): Promise<RunOutcome> {
@@ -97,12 +94,7 @@ function checkSize({ plan }: PreparedPlan): void {
   if (threads > THREADS_MAX) {
     throw tooManyThreads(String(vcpus), threads - vcpus);
   }
-  const { arenaWords } = layoutPlan(plan, plan.controlWords);
-  if (arenaWords > ARENA_WORDS_MAX) {
-    throw new UsageError(
-      `a guest of this size needs ${formatSize(Math.ceil(arenaWords / 2 ** 28) * 2 ** 30)} of page tables; at most 8G can be had`,
-    );
-  }
+  checkPlanSize(plan);
 }
 
 /** What the VMM has sent of each page, where the workload's does. */

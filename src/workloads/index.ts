@@ -6,6 +6,7 @@ import { collapse } from './collapse.ts';
 import { demandPaging } from './demand-paging.ts';
 import { dirtyLog } from './dirty-log.ts';
 import { liveMigration } from './live-migration.ts';
+import { maxGuestMemory } from './max-guest-memory.ts';
 import { memslotModification } from './memslot-modification.ts';
 import { notifierStorm } from './notifier-storm.ts';
 import { nxRecovery } from './nx-recovery.ts';
@@ -23,6 +24,7 @@ export const WORKLOADS: readonly Workload[] = [
   nxRecovery,
   collapse,
   aging,
+  maxGuestMemory,
   liveMigration,
   trace,
 ];

@@ -208,10 +208,7 @@ export function memstressPlan(input: MemstressPlanInput): WorkloadPlan {
     );
   }
   const trackContents = layout.pages <= TRACKED_PAGES_MAX;
-  const zapWorker = generationFor(common.vm.kernel, common.vm.behaviours).rootZapBy === 'worker' && common.vm.mmu !== 'shadow';
   const vm: Partial<VmConfig> = {
-    ...common.vm,
-    zapWorker,
     vcpus,
     maxGfn: layout.maxGfn,
     tablePages: tablePagesFor(layout.pages + CODE_PAGES, vcpus, copies),
@@ -223,14 +220,31 @@ export function memstressPlan(input: MemstressPlanInput): WorkloadPlan {
     frameGenerations: input.moves === true ? 4 : 2,
     trackContents,
   };
-  return {
+  return completePlan({
     workload,
     options: { ...options, trackContents },
-    seed: common.seed,
+    common,
     vm,
-    params: { ...input.params, ...common.params },
-    threads: zapWorker ? [...threads, ZAP_WORKER] : threads,
+    params: input.params,
+    threads,
     controlWords: CONTROL_WORDS + (trackContents ? layout.pages + CODE_PAGES : 0),
+  });
+}
+
+export interface PlanInput extends Pick<WorkloadPlan, 'workload' | 'options' | 'threads' | 'controlWords' | 'vm'> {
+  readonly common: RunSettings;
+  readonly params?: WorkloadPlan['params'];
+}
+
+/** The plan with what all workloads have in common, and with the thread that zaps roots in the kernels that have one. */
+export function completePlan({ common, params, threads, vm, ...plan }: PlanInput): WorkloadPlan {
+  const zapWorker = generationFor(common.vm.kernel, common.vm.behaviours).rootZapBy === 'worker' && common.vm.mmu !== 'shadow';
+  return {
+    ...plan,
+    seed: common.seed,
+    vm: { ...common.vm, zapWorker, ...vm },
+    params: { ...params, ...common.params },
+    threads: zapWorker ? [...threads, ZAP_WORKER] : threads,
   };
 }
 

@@ -15,6 +15,7 @@ import { Control } from './control.ts';
 import { demandPagingIoctl, demandPagingVcpu } from './demand-paging.ts';
 import { dirtyLogIoctl, dirtyLogVcpu } from './dirty-log.ts';
 import { migrationIoctl, migrationVcpu } from './live-migration.ts';
+import { maxGuestMemoryIoctl, maxGuestMemoryVcpu } from './max-guest-memory.ts';
 import { memslotModificationIoctl, stressVcpu } from './memslot-modification.ts';
 import { notifierStormHost, notifierStormIoctl } from './notifier-storm.ts';
 import { executeVcpu, recoverPeriodically } from './nx-recovery.ts';
@@ -41,6 +42,8 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'aging-vcpu': agingVcpu,
   'aging-ioctl': agingIoctl,
   'aging-host': agingHost,
+  'max-guest-memory-vcpu': maxGuestMemoryVcpu,
+  'max-guest-memory-ioctl': maxGuestMemoryIoctl,
   'execute-vcpu': executeVcpu,
   'recover-periodically': recoverPeriodically,
   'trace-vcpu': traceVcpu,
