@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { executionOf, hunt } from '../../src/bugs/hunt.ts';
+import { huntAll } from '../../src/bugs/hunt-all.ts';
 import { BUGS, EXPRESSIBLE, findBug, switchesOf } from '../../src/bugs/index.ts';
 import { Sampler } from '../../src/engines/explore/sampler.ts';
 import { Replay } from '../../src/engines/explore/schedulers/replay.ts';
@@ -53,5 +54,37 @@ describe('hunting', () => {
     const result = await hunt(scenarios.slice(0, 2), {}, { policy: 'random', seconds: 0.3 });
     expect(result.caught).toBeNull();
     expect(result.executions).toBeGreaterThan(0);
+  });
+});
+
+describe('hunting many', () => {
+  const bugs = ['root-freed-on-every-unload', 'frozen-during-recursive-free'].map((id) => findBug(id)!);
+  const options = { policies: ['pct', 'random'] as const, seconds: 60, signal: new AbortController().signal };
+
+  it('finds the same in worker threads as here, in the order that was asked for', async () => {
+    const found: string[] = [];
+    const pooled = await huntAll(bugs, { ...options, jobs: 2, onDone: ({ id }) => found.push(id) });
+    expect(pooled.map(({ id }) => id)).toEqual(bugs.map(({ id }) => id));
+    expect(found.toSorted()).toEqual(bugs.map(({ id }) => id).toSorted());
+    for (const { results } of pooled) {
+      expect(results.map(({ policy, caught }) => [policy, caught !== null])).toEqual([
+        ['pct', true],
+        ['random', true],
+      ]);
+    }
+    const [here] = await huntAll([bugs[1]], { ...options, policies: ['pct'], jobs: 1, onDone() {} });
+    expect(here.results[0].caught?.token).toBe(pooled[1].results[0].caught?.token);
+  });
+
+  it('leaves out what a signal ended', async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const hunts = await huntAll(bugs, { ...options, policies: ['pct'], signal, jobs: 1, onDone: () => controller.abort() });
+    expect(hunts.map(({ id }) => id)).toEqual([bugs[0].id]);
+    expect(await huntAll(bugs, { ...options, signal, jobs: 2, onDone() {} })).toEqual([]);
+    const second = new AbortController();
+    const pooled = huntAll(bugs, { ...options, signal: second.signal, jobs: 2, onDone() {} });
+    second.abort();
+    expect(await pooled).toEqual([]);
   });
 });

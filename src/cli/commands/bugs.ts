@@ -1,11 +1,12 @@
 /**
  * `tdpsim bugs`: the catalogue of historical bugs; one of them found and shown; or all of them hunted with each policy.
  */
+import { availableParallelism } from 'node:os';
 import { Option } from 'commander';
-import { type Catch, type HuntResult, hunt } from '../../bugs/hunt.ts';
+import { type Catch, hunt } from '../../bugs/hunt.ts';
+import { type BugHunt, huntAll } from '../../bugs/hunt-all.ts';
 import { BUGS, type Bug, EXPRESSIBLE, findBug, switchesOf } from '../../bugs/index.ts';
 import { POLICIES, type Policy } from '../../engines/explore/options.ts';
-import type { BugSwitches } from '../../mmu/bug-switches.ts';
 import { count } from '../../report/quantity.ts';
 import { heading } from '../../report/style.ts';
 import { table } from '../../report/table.ts';
@@ -26,6 +27,7 @@ interface Flags {
   readonly all?: true;
   readonly policy?: Policy;
   readonly time?: string;
+  readonly jobs?: string;
   readonly out?: string;
   readonly html?: string;
   readonly json?: true;
@@ -43,15 +45,21 @@ export const bugs: CliCommand = {
         '--time <seconds>',
         `give a hunt up after so long (default: ${ONE_SECONDS}, of --all: ${ALL_SECONDS} for each policy)`,
       )
+      .option('--jobs <n>', 'of --all: worker threads, each with a bug of its own (default: one for each CPU)')
       .option('--out <folder>', 'keep each finding there, as JSON, token and text')
       .option('--html <file>', 'write a page that steps through the schedule')
       .option('--json', 'as JSON')
       .action(async (id: string | undefined, flags: Flags) => {
         if (id !== undefined && flags.all) throw new UsageError('bugs: give a bug, or --all');
+        if (!flags.all && flags.jobs !== undefined) throw new UsageError('--jobs: only --all has work for more than one thread');
+        if (id === undefined && !flags.all) {
+          for (const name of ['policy', 'time', 'out'] as const)
+            if (flags[name] !== undefined) throw new UsageError(`--${name}: give a bug, or --all`);
+        }
         if (id === undefined && flags.html !== undefined) throw new UsageError('--html: give the bug that the page is to show');
         checkPageFile(flags.html);
         if (id !== undefined) await showBug(id, flags, surroundings);
-        else if (flags.all) await huntAll(flags, surroundings);
+        else if (flags.all) await hunting(flags, surroundings);
         else list(flags, surroundings);
       });
   },
@@ -135,39 +143,46 @@ function describe(bug: Bug): string[] {
   ];
 }
 
-async function huntAll(flags: Flags, surroundings: Surroundings): Promise<void> {
+function jobsOf({ jobs }: Flags): number {
+  if (jobs === undefined) return availableParallelism();
+  if (!/^[1-9]\d{0,2}$/.test(jobs)) throw new UsageError(`--jobs: '${jobs}' is no number of threads from 1 to 999`);
+  return Number(jobs);
+}
+
+/** Hunts all bugs: `--all`. */
+async function hunting(flags: Flags, surroundings: Surroundings): Promise<void> {
   const { print, progress, signal, setExitCode, style } = surroundings;
-  const seconds = secondsOf(flags, ALL_SECONDS);
+  const begin = performance.now();
   const policies = flags.policy === undefined ? STANDARD_POLICIES : [flags.policy];
-  const scenarios = loadAllScenarios();
-  const rows: { bug: Bug; switches: BugSwitches; results: HuntResult[] }[] = [];
-  for (const bug of EXPRESSIBLE) {
-    const switches = switchesOf(bug);
-    const results: HuntResult[] = [];
-    for (const policy of policies) {
-      if (signal.aborted) break;
-      progress(`${bug.id} (${policy})`);
-      // Whoever comes later need not take long: that the bug can be found is known.
-      const caught = results.some((result) => result.caught !== null);
-      results.push(await hunt(scenarios, switches, { policy, seconds: caught ? seconds / 4 : seconds }));
-    }
-    rows.push({ bug, switches, results });
-    for (const { caught } of results) {
-      if (caught !== null && flags.out !== undefined) keepFinding(flags.out, loadScenario(caught.scenario), switches, caught);
-    }
-  }
-  progress('');
-  const missed = rows.filter(({ results }) => results.every(({ caught }) => caught === null));
-  if (signal.aborted) setExitCode(EXIT_INTERRUPTED);
-  else if (missed.length > 0) setExitCode(EXIT_NOT_FOUND);
-  if (flags.json) {
-    print(
-      JSON.stringify(
-        rows.map(({ bug, switches, results }) => ({ id: bug.id, switches, results })),
-        null,
-        1,
-      ),
+  const done: BugHunt[] = [];
+  const progressText = () =>
+    progress(
+      `${done.length} of ${EXPRESSIBLE.length} hunted, ${done.filter(isFound).length} found; last: ${done.at(-1)?.id ?? '-'}`,
     );
+  progressText();
+  const rows = await huntAll(EXPRESSIBLE, {
+    policies,
+    seconds: secondsOf(flags, ALL_SECONDS),
+    jobs: jobsOf(flags),
+    signal,
+    onDone(found) {
+      done.push(found);
+      progressText();
+    },
+  });
+  progress('');
+  const seconds = (performance.now() - begin) / 1000;
+  for (const { id, results } of flags.out === undefined ? [] : rows) {
+    for (const { caught } of results)
+      if (caught !== null) keepFinding(flags.out as string, loadScenario(caught.scenario), { [id]: true }, caught);
+  }
+  const missed = rows.filter((row) => !isFound(row)).map(({ id }) => id);
+  if (missed.length > 0) setExitCode(EXIT_NOT_FOUND);
+  else if (signal.aborted) setExitCode(EXIT_INTERRUPTED);
+  if (flags.json) {
+    const bugs = rows.map(({ id, results }) => ({ id, found: isFound({ id, results }), results }));
+    const notExpressible = BUGS.flatMap(({ id, notExpressible: reason }) => (reason === undefined ? [] : [{ id, reason }]));
+    print(JSON.stringify({ seconds, found: rows.length - missed.length, missed, bugs, notExpressible }, null, 1));
     return;
   }
   const columns = [
@@ -177,10 +192,7 @@ async function huntAll(flags: Flags, surroundings: Surroundings): Promise<void> 
     { title: 'switches' },
     { title: 'rule', align: 'left' as const },
   ];
-  const [head, ...lines] = table(
-    columns,
-    rows.map(({ switches, results }) => cells(switches, results)),
-  );
+  const [head, ...lines] = table(columns, rows.map(cells));
   print(
     'Executions and seconds until each policy found it, in parentheses where it did not; the shortest schedule; what was broken',
   );
@@ -189,12 +201,14 @@ async function huntAll(flags: Flags, surroundings: Surroundings): Promise<void> 
   print('');
   print(heading(style, 'not in the model'));
   for (const { id, notExpressible } of BUGS) if (notExpressible !== undefined) print(`${id}: ${notExpressible}`);
-  const names = missed.map(({ switches }) => Object.keys(switches)[0]);
-  if (missed.length > 0) print(`FAIL: not found: ${names.join(', ')}`);
-  else print(`${signal.aborted ? 'INCOMPLETE' : 'PASS'}: all ${rows.length} were found`);
+  const found = `${rows.length - missed.length} of ${EXPRESSIBLE.length} bugs found in ${seconds.toFixed(0)} s`;
+  if (missed.length > 0) print(`FAIL: ${found}; not found: ${missed.join(', ')}`);
+  else print(`${signal.aborted ? 'INCOMPLETE' : 'PASS'}: ${found}`);
 }
 
-function cells(switches: BugSwitches, results: readonly HuntResult[]): string[] {
+const isFound = ({ results }: BugHunt): boolean => results.some(({ caught }) => caught !== null);
+
+function cells({ id, results }: BugHunt): string[] {
   const catches = results.flatMap(({ caught }) => (caught === null ? [] : [caught]));
   const [best] = catches.sort((a, b) => a.switches - b.switches || a.steps - b.steps);
   const times = results.flatMap(({ caught, executions, seconds }) => {
@@ -202,5 +216,5 @@ function cells(switches: BugSwitches, results: readonly HuntResult[]): string[] 
     return [caught === null ? `(${number})` : number, seconds.toFixed(1)];
   });
   const found = best === undefined ? ['-', '-', 'not found'] : [`${best.steps}`, `${best.switches}`, best.rule];
-  return [Object.keys(switches)[0], ...times, ...found];
+  return [id, ...times, ...found];
 }
