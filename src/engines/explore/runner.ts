@@ -50,10 +50,7 @@ export class ExhaustiveRunner {
     }
     this.#count(end);
     if (search.order.approximate) tally.approximate = true;
-    if (search.preemptionsForbidden) {
-      tally.cutByPreemptions++;
-      search.preemptionsForbidden = false;
-    }
+    if (search.takePreemptionsForbidden()) tally.cutByPreemptions++;
     const { finding } = search;
     if (finding !== null && !tally.failures.has(finding.rule)) {
       const seed = execution.context.used ? execution.dataSeed : 0;

@@ -12,11 +12,12 @@
  * path. Reversals that belong above the subtree are reported to the owner of the path.
  */
 import { InvariantError } from '../../../machine/invariant.ts';
-import { Access, isUntil } from '../access.ts';
+import { Access } from '../access.ts';
 import type { Execution } from '../execution.ts';
 import { judge, toFinding } from '../judge.ts';
 import type { Finding } from '../program.ts';
 import { wider } from '../wider.ts';
+import { Choices } from './choices.ts';
 import { HappensBefore } from './happens-before.ts';
 import { SleepSets } from './sleep-sets.ts';
 import { type Branch, insertSequence, insertSource, Sequence } from './wakeup-tree.ts';
@@ -67,8 +68,6 @@ export class TreeSearch {
   readonly order: HappensBefore;
   /** What the last run broke, if anything. */
   finding: Finding | null = null;
-  /** Without reduction: whether the bound of preemptions has kept a choice from being tried. */
-  preemptionsForbidden = false;
   /** Told of reversals that belong above the item: depth of the state and the sequence. */
   onReversal: ((depth: number, sequence: Sequence) => void) | null = null;
 
@@ -84,9 +83,8 @@ export class TreeSearch {
   #base = 0;
   #fresh = true;
   #raceFrom = 0;
-  readonly #preemptionsBounded: boolean;
+  readonly #choices: Choices;
   readonly #sleep: SleepSets;
-  #preemptions = new Int32Array(256);
   /** Branches already explored at each level of this search's own. */
   #explored = new Int32Array(256);
   readonly #pending: Branch[][] = [];
@@ -97,8 +95,15 @@ export class TreeSearch {
     this.reduction = reduction;
     this.bounds = bounds;
     this.order = new HappensBefore(execution);
-    this.#preemptionsBounded = bounds.preemptions < Number.POSITIVE_INFINITY;
     this.#sleep = new SleepSets(execution.taskCount);
+    this.#choices = new Choices(execution, reduction === 'none' ? null : this.#sleep, bounds.preemptions);
+  }
+
+  /** Without reduction: whether the bound of preemptions has kept a choice from being tried since the last call. */
+  takePreemptionsForbidden(): boolean {
+    const { forbidden } = this.#choices;
+    this.#choices.forbidden = false;
+    return forbidden;
   }
 
   /** Takes up a subtree. */
@@ -211,7 +216,7 @@ export class TreeSearch {
     let guide: readonly Branch[] = path !== null ? this.#item.guide : [];
     const first = this.#branch;
     if (first !== null) guide = first.children;
-    let last = this.#lastTask(from);
+    let last = this.#choices.lastTask(from);
     for (let i = from; ; i++) {
       this.#length = i;
       this.#reserve(i);
@@ -230,7 +235,7 @@ export class TreeSearch {
           t = next.task;
         } else {
           this.#pending[i] = [];
-          t = reducing ? this.#choose(i, last) : this.#preemptionsBounded ? this.#chooseBounded(i, last) : this.#chooseFirst(i);
+          t = this.#choices.next(i, last, this.#pending[i]);
           if (t < 0) return execution.complete ? this.#judge() : t === -2 ? 'blocked' : this.#judgeDeadlock();
         }
       }
@@ -238,7 +243,7 @@ export class TreeSearch {
         throw new InvariantError('nondeterminism', `step ${i} by ${execution.taskName(t)} cannot be taken when repeated`);
       }
       if (i >= this.bounds.depth) return 'depth';
-      if (this.#preemptionsBounded && !this.#mayPreempt(i, last, t)) return 'preemptions';
+      if (!this.#choices.mayTake(i, last, t)) return 'preemptions';
       if (reducing) order.before(i, t);
       try {
         execution.take(t);
@@ -258,13 +263,6 @@ export class TreeSearch {
     }
   }
 
-  /** The task that took the last of the first `count` steps: an `until` is not counted, for whoever waits was not running. */
-  #lastTask(count: number): number {
-    const { task, access } = this.execution;
-    for (let i = count - 1; i >= 0; i--) if ((access[i] & 3) !== Access.until) return task[i];
-    return -1;
-  }
-
   /** Takes the first `count` steps of the last run again. */
   #repeat(count: number): void {
     const { execution } = this;
@@ -279,78 +277,6 @@ export class TreeSearch {
         );
       }
     }
-  }
-
-  /**
-   * A task to go on with, rather the last one than another, but one that has waited long enough at once: -1 where none is enabled,
-   * -2 where all of them sleep.
-   */
-  #choose(i: number, last: number): number {
-    const { execution } = this;
-    const n = execution.listEnabled();
-    const { enabledTasks, pending, threadCount } = execution;
-    let chosen = -1;
-    for (let k = 0; k < n; k++) {
-      const t = enabledTasks[k];
-      if (t < threadCount && isUntil(pending[t] & 15)) return t;
-      if ((chosen < 0 || t === last) && !this.#sleep.has(i, t)) chosen = t;
-    }
-    return chosen < 0 && n > 0 ? -2 : chosen;
-  }
-
-  #chooseFirst(i: number): number {
-    const { execution } = this;
-    const n = execution.listEnabled();
-    const { enabledTasks } = execution;
-    const pending = this.#pending[i];
-    for (let k = 1; k < n; k++) pending.push({ task: enabledTasks[k], access: 0, children: [] });
-    return n === 0 ? -1 : enabledTasks[0];
-  }
-
-  /**
-   * As {@link #chooseFirst}, but of those that the bound of preemptions allows, the last one first. Steps that only wait are free,
-   * and are taken at once.
-   */
-  #chooseBounded(i: number, last: number): number {
-    const { execution } = this;
-    const n = execution.listEnabled();
-    const { enabledTasks, pending, threadCount } = execution;
-    const spent = (i > 0 ? this.#preemptions[i - 1] : 0) >= this.bounds.preemptions;
-    const others = this.#pending[i];
-    let chosen = -1;
-    for (let k = 0; k < n; k++) {
-      const t = enabledTasks[k];
-      if (t < threadCount && isUntil(pending[t] & 15)) {
-        others.length = 0;
-        return t;
-      }
-      if (spent && this.#preempts(last, t)) {
-        this.preemptionsForbidden = true;
-        continue;
-      }
-      if (chosen < 0) {
-        chosen = t;
-      } else if (t === last) {
-        others.push({ task: chosen, access: 0, children: [] });
-        chosen = t;
-      } else {
-        others.push({ task: t, access: 0, children: [] });
-      }
-    }
-    return chosen;
-  }
-
-  /** Whether a step of `t` takes the processor from `last`, which could go on. */
-  #preempts(last: number, t: number): boolean {
-    const { execution } = this;
-    const threads = execution.threadCount;
-    if (last < 0 || t === last || t >= threads || last >= threads || isUntil(execution.pending[t] & 15)) return false;
-    return execution.enabled(last);
-  }
-
-  #mayPreempt(i: number, last: number, t: number): boolean {
-    this.#preemptions[i] = (i > 0 ? this.#preemptions[i - 1] : 0) + (this.#preempts(last, t) ? 1 : 0);
-    return this.#preemptions[i] <= this.bounds.preemptions;
   }
 
   #judge(): RunEnd {
@@ -415,7 +341,6 @@ export class TreeSearch {
 
   #reserve(i: number): void {
     while (i + 1 >= this.#explored.length) {
-      this.#preemptions = wider(this.#preemptions);
       this.#explored = wider(this.#explored);
     }
   }
