@@ -152,15 +152,18 @@ export class LineDirectory {
     return done;
   }
 
-  /** The line is in the cache of `cpu` alone from now on, as after it has cleared the memory. */
-  claim(cpu: number, line: number): void {
-    const at = line * RECORD_WORDS;
+  /** The lines from `first` to before `end` are in the cache of `cpu` alone from now on, as after it has cleared the memory. */
+  claim(cpu: number, first: number, end: number): void {
     const words = this.#words;
-    if (words[at] === SHARED) this.#sets.free(words[at + Entry.sharers]);
-    else if (words[at] === 0) this.#touch(line);
-    words[at] = cpu + 1;
-    words[at + Entry.version]++;
-    this.#doubles[line * RECORD_DOUBLES + Double.privateFrom] = 0;
+    const doubles = this.#doubles;
+    for (let line = first; line < end; line++) {
+      const at = line * RECORD_WORDS;
+      if (words[at] === SHARED) this.#sets.free(words[at + Entry.sharers]);
+      else if (words[at] === 0) this.#touch(line);
+      words[at] = cpu + 1;
+      words[at + Entry.version]++;
+      doubles[line * RECORD_DOUBLES + Double.privateFrom] = 0;
+    }
   }
 
   version(line: number): number {
