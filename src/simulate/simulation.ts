@@ -1,7 +1,6 @@
 /**
  * One simulation as plain data in and plain data out, so that it can run in a worker: the workload is looked up by name there.
  */
-import { layoutPlan } from '../engines/plan.ts';
 import type { MachineProfile } from '../engines/virtual/profile.ts';
 import { PROFILES } from '../engines/virtual/profiles/index.ts';
 import { runVirtual, type VirtualProgress } from '../engines/virtual/run-virtual.ts';
@@ -14,9 +13,8 @@ import { findWorkload } from '../workloads/index.ts';
 import { Control } from '../workloads/programs/control.ts';
 import { runProgram } from '../workloads/programs/index.ts';
 import type { RunSettings } from '../workloads/run-settings.ts';
-import { formatSize } from '../workloads/size.ts';
-import { UsageError } from '../workloads/usage-error.ts';
 import type { WorkloadOptions, WorkloadPlan } from '../workloads/workload.ts';
+import { fitted } from './fitted-plan.ts';
 
 export interface SimulationTask {
   readonly workload: string;
@@ -45,8 +43,6 @@ export interface SimulationOutcome extends Omit<RunOutcome, 'workload'> {
 
 /** The whole state is looked at where it has at most so many page-table pages: it takes real time. */
 const CHECKED_TABLES_MAX = 4096;
-/** The largest arena, in 32-bit words. */
-const ARENA_WORDS_MAX = 2 ** 31;
 
 /** The plan of a task: what the workload plans, with the task's changes. */
 function adjusted(plan: WorkloadPlan, task: SimulationTask): WorkloadPlan {
@@ -65,13 +61,7 @@ export async function simulate(
   const began = performance.now();
   const { settings } = task;
   const prepared = await findWorkload(task.workload).plan(task.options, settings, task.operand);
-  const plan = adjusted(prepared.plan, task);
-  const { arenaWords } = layoutPlan(plan, plan.controlWords);
-  if (arenaWords >= ARENA_WORDS_MAX) {
-    throw new UsageError(
-      `a guest of this size needs ${formatSize(Math.ceil(arenaWords / 2 ** 28) * 2 ** 30)} of page tables; less than 8G can be had`,
-    );
-  }
+  const { plan, notes } = fitted(adjusted(prepared.plan, task));
   const result = await runVirtual(
     plan,
     runProgram,
@@ -96,7 +86,7 @@ export async function simulate(
   return {
     workload: task.workload,
     plan,
-    notes: prepared.notes,
+    notes: [...prepared.notes, ...notes],
     recorded: prepared.recorded,
     result: rest,
     measurement,
@@ -119,8 +109,11 @@ export const cpusOf = ({ topology }: MachineProfile): number =>
 
 /** Guest accesses that a workload will make, where its options tell; null where they do not. */
 export function expectedAccesses(plan: { workload: string; options: WorkloadOptions }): number | null {
-  const { vcpus, bytesPerVcpu, iterations = 0, overlap } = plan.options as Record<string, number | boolean>;
+  const { vcpus, bytesPerVcpu, iterations = 0, overlap, stride } = plan.options as Record<string, number | boolean>;
   if (plan.workload !== 'demand-paging' && plan.workload !== 'dirty-log') return null;
-  const pages = ((bytesPerVcpu as number) / 4096) * (vcpus as number) * (overlap === true ? (vcpus as number) : 1);
+  const pages =
+    Math.ceil((bytesPerVcpu as number) / ((stride as number | undefined) ?? 4096)) *
+    (vcpus as number) *
+    (overlap === true ? (vcpus as number) : 1);
   return pages * (plan.workload === 'dirty-log' ? 1 + (iterations as number) : 1);
 }

@@ -5,9 +5,23 @@ import { backingOption, bytesOption, crew, memstressNotes, memstressPlan, overla
 import { numberOf, type OptionTable } from './option.ts';
 import { memstressLayout } from './programs/memstress-layout.ts';
 import { seconds } from './selftest-time.ts';
+import { PAGE_BYTES } from './size.ts';
 import type { Workload } from './workload.ts';
 
-const OPTIONS: OptionTable = [vcpusOption(), bytesOption(), backingOption, overlapOption];
+const OPTIONS: OptionTable = [
+  vcpusOption(),
+  bytesOption(),
+  backingOption,
+  overlapOption,
+  {
+    key: 'stride',
+    long: 'stride',
+    kind: 'size',
+    default: PAGE_BYTES,
+    unit: PAGE_BYTES,
+    help: 'distance of two accesses; more than a page for a guest of terabytes that is touched here and there',
+  },
+];
 
 export const demandPaging: Workload = {
   name: 'demand-paging',
@@ -29,7 +43,9 @@ export const demandPaging: Workload = {
     const vcpus = numberOf(plan.options, 'vcpus');
     const { pagesPerVcpu, pages } = memstressLayout(plan.options);
     // As the selftest counts: with -o, each vCPU touches all pages.
-    const touched = plan.options.overlap === true ? pages : pagesPerVcpu;
+    const touched = Math.ceil(
+      ((plan.options.overlap === true ? pages : pagesPerVcpu) * PAGE_BYTES) / numberOf(plan.options, 'stride'),
+    );
     const rate = touched / (ns / 1e9);
     return [
       `Total guest execution time:\t${seconds(ns)}s`,

@@ -18,6 +18,9 @@ export const MAX_VCPUS = 1024;
 /** Guests up to this size have their contents tracked: it takes some bytes a page. */
 export const TRACKED_PAGES_MAX = 2 ** 22;
 
+/** Pages of a mapping are below this. */
+const PAGES_MAX = 2 ** 32;
+
 const GIB = 2 ** 30;
 
 export const vcpusOption = (standard = 1): NumberOption => ({
@@ -202,9 +205,9 @@ export function memstressPlan(input: MemstressPlanInput): WorkloadPlan {
       `-x ${layout.slots}: ${formatSize(layout.pages * PAGE_BYTES)} cannot be cut into so many slots of equal size`,
     );
   }
-  if (layout.pages > 2 ** 31 - 1) {
+  if (layout.pages >= PAGES_MAX) {
     throw new UsageError(
-      `-v ${vcpus} -b ${formatSize(options.bytesPerVcpu as number)}: more than 8T of guest memory is too much for threads`,
+      `-v ${vcpus} -b ${formatSize(options.bytesPerVcpu as number)}: a guest has less than ${formatSize(PAGES_MAX * PAGE_BYTES)} of memory`,
     );
   }
   const trackContents = layout.pages <= TRACKED_PAGES_MAX;

@@ -6,8 +6,8 @@ import { Command } from 'commander';
 import { SimulationPool } from '../../simulate/pool.ts';
 import type { SimulationTask } from '../../simulate/simulation.ts';
 import { type SweepPoint, sweepCsv, sweepPoint, sweepReport } from '../../simulate/sweep.ts';
+import { vcpuList } from '../../simulate/vcpu-list.ts';
 import { findWorkload, WORKLOADS } from '../../workloads/index.ts';
-import { MAX_VCPUS } from '../../workloads/memstress-plan.ts';
 import { UsageError } from '../../workloads/usage-error.ts';
 import type { Workload } from '../../workloads/workload.ts';
 import type { CliCommand, Surroundings } from '../command.ts';
@@ -47,7 +47,7 @@ interface SweepValues extends Record<string, unknown> {
 function workloadCommand(workload: Workload, surroundings: Surroundings): Command {
   const command = new Command(workload.name).summary(workload.summary).description(workload.summary);
   command
-    .option('-v, --vcpus <list>', `numbers of vCPUs, for example 1,2,4,8 (default: ${STANDARD_VCPUS})`)
+    .option('-v, --vcpus <list>', `numbers of vCPUs, for example 1,2,4,8 or 1,…,416, which doubles (default: ${STANDARD_VCPUS})`)
     .option('--lock <list>', 'what mmu_lock is: rwlock, spinlock, or both: rwlock,spinlock (default: rwlock)')
     .option(
       '--vary <name=a,b>',
@@ -63,22 +63,14 @@ function workloadCommand(workload: Workload, surroundings: Surroundings): Comman
     });
 }
 
-/** `1,2,4`, each once, ascending. Errors: UsageError. */
-function vcpuList(text: string): number[] {
-  const numbers = text.split(',').map((part) => (/^\d+$/.test(part.trim()) ? Number(part) : Number.NaN));
-  if (numbers.some((n) => !(n >= 1 && n <= MAX_VCPUS))) {
-    throw new UsageError(`--vcpus ${text}: give numbers from 1 to ${MAX_VCPUS}, separated by commas`);
-  }
-  return [...new Set(numbers)].sort((a, b) => a - b);
-}
-
-/** Every combination of locks and of the values to vary: the settings, and what to call them. */
+/** Every combination of locks and of the values to vary: the settings, and what to call them. Errors: UsageError. */
 function variants({ lock = 'rwlock', vary = [] }: SweepValues): { name: string; lock: string; set: string[] }[] {
-  const locks = lock.split(',').map((part) => part.trim());
+  const locks = [...new Set(lock.split(',').map((part) => part.trim()))];
   let sets: string[][] = [[]];
   for (const text of vary) {
-    const [name, values = ''] = text.split('=');
-    sets = sets.flatMap((set) => values.split(',').map((value) => [...set, `${name}=${value}`]));
+    const [, name, values] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+    if (name === undefined) throw new UsageError(`--vary ${text}: give name=value,value, for example eager_page_split=N,Y`);
+    sets = sets.flatMap((set) => [...new Set(values.split(','))].map((value) => [...set, `${name}=${value.trim()}`]));
   }
   return locks.flatMap((one) => sets.map((set) => ({ name: [`lock=${one}`, ...set].join(' '), lock: one, set })));
 }

@@ -2,6 +2,7 @@
  * Where the guests of the selftests have their memory (kernel: memstress_create_vm in lib/memstress.c, vm_compute_max_gfn in
  * lib/kvm_util.c): test memory at the top of the guest-physical address space, code and stacks in slot 0 from gfn 0 on.
  */
+import { MEMSLOT_MAX_PAGES } from '../../vm/set-memory-region.ts';
 import { PAGE_BYTES } from '../size.ts';
 import type { WorkloadOptions } from '../workload.ts';
 
@@ -45,13 +46,17 @@ export interface MemstressLayout {
   readonly pagesPerSlot: number;
 }
 
-/** From the options `vcpus`, `bytesPerVcpu`, `backing` and `slots`. Test memory is a multiple of the huge page. */
+/**
+ * From the options `vcpus`, `bytesPerVcpu`, `backing` and `slots`. Test memory is a multiple of the huge page; what is more than a
+ * memslot may have is cut into more of them than was asked for.
+ */
 export function memstressLayout(options: WorkloadOptions): MemstressLayout {
   const vcpus = options.vcpus as number;
-  const slots = (options.slots as number | undefined) ?? 1;
   const { unit } = BACKINGS[options.backing as BackingName];
   const pagesPerVcpu = (options.bytesPerVcpu as number) / PAGE_BYTES;
   const pages = Math.ceil((pagesPerVcpu * vcpus) / unit) * unit;
+  let slots = (options.slots as number | undefined) ?? 1;
+  while (pages / slots > MEMSLOT_MAX_PAGES) slots *= 2;
   const place = (maxGfn: number): number => Math.floor((lastGfn(maxGfn) - pages - 1) / unit) * unit;
   let maxGfn = MAX_GFN_40;
   // Beside test memory and below it there is room for a slot of a test, and for the code.
