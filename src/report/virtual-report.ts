@@ -5,7 +5,7 @@ import { TIME_GROUP_NAMES, type TimeGroup } from '../engines/virtual/time-shares
 import type { Stretch, VirtualDetail } from '../engines/virtual/virtual-result.ts';
 import { sparkline } from './chart.ts';
 import { count, duration, percent } from './quantity.ts';
-import { heading, type Style } from './style.ts';
+import { heading, paint, type Style } from './style.ts';
 import { table } from './table.ts';
 
 const GROUP_TEXTS: Readonly<Record<TimeGroup, string>> = {
@@ -28,6 +28,12 @@ const SPARK_WIDTH = 64;
 /** Locks that were busy for less than this share of the time at their busiest are left out. */
 const BUSY_MIN = 0.01;
 
+/** When the kernel's detectors speak up, with their default settings. */
+const ALARMS = [
+  { what: 'soft lockup', afterNs: 20e9, name: 'twice watchdog_thresh' },
+  { what: 'RCU stall', afterNs: 21e9, name: 'rcu_cpu_stall_timeout' },
+] as const;
+
 export function virtualReport(detail: VirtualDetail, style: Style): string[] {
   const { vcpus } = detail;
   const shares = TIME_GROUP_NAMES.filter((group) => vcpus.groups[group] > 0)
@@ -44,7 +50,9 @@ export function virtualReport(detail: VirtualDetail, style: Style): string[] {
     ...lockLines(detail, style),
     '',
     heading(style, 'Longest stretches'),
-    `  without a scheduling point: ${stretchText(detail.stall)}`,
+    // Whatever gives the CPU away, leaves the kernel or enters the guest is a quiescent state as well.
+    `  without a scheduling point or an RCU quiescent state: ${stretchText(detail.stall)}`,
+    ...alarms(detail.stall).map((text) => `    ${paint(style, 'red', text)}`),
     ...(detail.vcpuStall === null || detail.vcpuStall.thread === detail.stall.thread
       ? []
       : [`  of a vCPU outside the guest: ${stretchText(detail.vcpuStall)}`]),
@@ -56,6 +64,13 @@ export function virtualReport(detail: VirtualDetail, style: Style): string[] {
     '',
     `${count(detail.steps)} steps simulated`,
   ];
+}
+
+/** What the kernel would have said about a stretch without a scheduling point (kernel/watchdog.c, kernel/rcu/tree_stall.h). */
+export function alarms({ thread, ns }: Stretch): string[] {
+  return ALARMS.filter(({ afterNs }) => ns > afterNs).map(
+    ({ what, afterNs, name }) => `${what} of ${thread}: the kernel complains after ${duration(afterNs)} (${name})`,
+  );
 }
 
 const stretchText = ({ thread, ns, endNs, operation }: Stretch): string =>

@@ -3,9 +3,10 @@
  */
 import type { MachineProfile } from '../engines/virtual/profile.ts';
 import { PROFILES } from '../engines/virtual/profiles/index.ts';
-import { runVirtual, type VirtualProgress } from '../engines/virtual/run-virtual.ts';
+import { runVirtual } from '../engines/virtual/run-virtual.ts';
 import type { PinOrder } from '../engines/virtual/topology.ts';
 import type { VirtualDetail } from '../engines/virtual/virtual-result.ts';
+import type { VirtualProgress } from '../engines/virtual/virtual-run.ts';
 import { checkVm } from '../oracles/index.ts';
 import type { RunOutcome } from '../report/outcome.ts';
 import type { VmConfig } from '../vm/vm-config.ts';

@@ -8,7 +8,7 @@
 import type { Granted } from '../../machine/point.ts';
 import { runToEnd } from '../../machine/run.ts';
 import { ThreadWord } from '../../machine/thread.ts';
-import { type BugSwitches, NO_BUGS } from '../../mmu/bug-switches.ts';
+import { NO_BUGS } from '../../mmu/bug-switches.ts';
 import { createVm, openVm, type Vm } from '../../vm/vm.ts';
 import { OPERATIONS } from '../measure/operations.ts';
 import { createRecorder, EVERYTHING, type Recorder } from '../measure/recorder.ts';
@@ -26,38 +26,10 @@ import {
 import { VirtualEngine } from './engine.ts';
 import { LockTimeline } from './lock-timeline.ts';
 import { planLabels } from './plan-labels.ts';
-import type { MachineProfile } from './profile.ts';
-import type { PinOrder } from './topology.ts';
 import { concludeVirtualRun, type VirtualEnding } from './virtual-conclusion.ts';
 import { VirtualProbe } from './virtual-probe.ts';
 import type { VirtualResult } from './virtual-result.ts';
-
-export interface VirtualProgress {
-  /** Real time since the beginning. */
-  readonly elapsedMs: number;
-  readonly timeNs: number;
-  readonly steps: number;
-  readonly running: number;
-  readonly ended: number;
-  /** The sum over all threads of a counter. */
-  counter(index: number): number;
-}
-
-export interface VirtualOptions {
-  readonly profile: MachineProfile;
-  /** Which CPU the i-th thread gets. */
-  readonly pinOrder: PinOrder;
-  /** Virtual milliseconds after which programs are told to end; 0: they end by themselves. */
-  readonly durationMs: number;
-  /** Record locks, latencies and stretches; without, there are counters and the time by cause. */
-  readonly measure: boolean;
-  readonly signal: AbortSignal | null;
-  readonly bugs: BugSwitches;
-  /** Virtual milliseconds in which somebody must get on; 0: for ever. */
-  readonly watchdogMs: number;
-  /** Called every half second of real time. */
-  readonly onProgress: ((progress: VirtualProgress) => void) | null;
-}
+import type { FinishedRun, ThreadRecords, VirtualOptions } from './virtual-run.ts';
 
 export const VIRTUAL_DEFAULTS: Omit<VirtualOptions, 'profile'> = {
   pinOrder: 'cores',
@@ -85,16 +57,7 @@ export async function runVirtual(
   return await new VirtualRun(plan, run, hooks, { ...VIRTUAL_DEFAULTS, ...options }).result();
 }
 
-/** What a thread records. */
-export interface ThreadRecords {
-  readonly thread: EngineThread;
-  readonly recorder: Recorder;
-  readonly probe: VirtualProbe | null;
-  /** Operation under way when the longest stretch ended. */
-  stallOperation: number;
-}
-
-export class VirtualRun {
+class VirtualRun implements FinishedRun {
   readonly plan: EnginePlan;
   readonly options: VirtualOptions;
   readonly layout: PlanLayout;

@@ -14,9 +14,9 @@ import { ExitCode, type ThreadOutcome } from '../threads/result.ts';
 import type { StallReport } from '../threads/stall.ts';
 import type { RunEnd } from './engine.ts';
 import type { TaskReport } from './run-report.ts';
-import type { VirtualRun } from './run-virtual.ts';
 import { timeShares } from './time-shares.ts';
 import type { Stretch, VirtualDetail, VirtualResult } from './virtual-result.ts';
+import type { FinishedRun } from './virtual-run.ts';
 
 export type VirtualEnding = RunEnd;
 
@@ -24,7 +24,7 @@ const HOT_LINES = 8;
 /** Blocked tasks that a report names. */
 const NAMED = 4;
 
-export function concludeVirtualRun(run: VirtualRun, end: VirtualEnding): VirtualResult {
+export function concludeVirtualRun(run: FinishedRun, end: VirtualEnding): VirtualResult {
   const { plan, engine, layout, vm } = run;
   const reports = engine.reports();
   const failures = end.status === 'failed' ? [failure(run, end.task, end.error)] : [];
@@ -70,7 +70,7 @@ function reasonFor(end: RunEnd, failures: readonly ThreadFailure[], stall: Stall
   return end.status === 'done' ? '' : 'interrupted';
 }
 
-function failure(run: VirtualRun, task: string, error: unknown): ThreadFailure {
+function failure(run: FinishedRun, task: string, error: unknown): ThreadFailure {
   const threadId = Math.max(
     0,
     run.plan.threads.findIndex(({ name }) => name === task),
@@ -78,7 +78,7 @@ function failure(run: VirtualRun, task: string, error: unknown): ThreadFailure {
   return describeFailure(error, { thread: task, threadId, region: run.region, heldMask: run.heldMaskOf(threadId) });
 }
 
-function stallReport(run: VirtualRun, reports: readonly TaskReport[], end: RunEnd): StallReport {
+function stallReport(run: FinishedRun, reports: readonly TaskReport[], end: RunEnd): StallReport {
   const blocked = end.status === 'deadlock' ? end.blocked : [];
   const threads = run.plan.threads.map(({ name }, id) => ({
     thread: name,
@@ -95,7 +95,7 @@ function stallReport(run: VirtualRun, reports: readonly TaskReport[], end: RunEn
   return { afterMs: 0, threads, summary };
 }
 
-function measure(run: VirtualRun): Measurement {
+function measure(run: FinishedRun): Measurement {
   const { kvm } = run.vm;
   const stat = (name: keyof typeof VmStat): number => vmStat(kvm, VmStat[name]);
   return readMeasurement(run.region, {
@@ -113,7 +113,7 @@ function measure(run: VirtualRun): Measurement {
   });
 }
 
-function detail(run: VirtualRun, reports: readonly TaskReport[]): VirtualDetail {
+function detail(run: FinishedRun, reports: readonly TaskReport[]): VirtualDetail {
   const { plan, engine, options, timeline } = run;
   const ofRole = (role: string): TaskReport[] => reports.filter((_, id) => plan.threads[id].role === role);
   const others = [...new Set(plan.threads.map(({ role }) => role))].filter((role) => role !== 'vcpu');
@@ -152,7 +152,7 @@ function detail(run: VirtualRun, reports: readonly TaskReport[]): VirtualDetail 
   };
 }
 
-function longestRcu(run: VirtualRun): Stretch | null {
+function longestRcu(run: FinishedRun): Stretch | null {
   let best: Stretch | null = null;
   for (const { thread, probe } of run.records) {
     if (probe === null || (best !== null && probe.rcuLongest.ns <= best.ns)) continue;

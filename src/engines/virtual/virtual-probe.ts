@@ -4,6 +4,7 @@
  */
 import { LOCK_NUMBERS } from '../../machine/lock-number.ts';
 import { LockMode, type Probe } from '../../machine/probe.ts';
+import { ForwardingProbe } from './forwarding-probe.ts';
 import { type LockTimeline, LockUse } from './lock-timeline.ts';
 
 /** The longest stretch of a kind. */
@@ -24,9 +25,8 @@ export interface VirtualProbeOptions {
 
 const FREE = -1;
 
-export class VirtualProbe implements Probe {
+export class VirtualProbe extends ForwardingProbe {
   readonly rcuLongest: LongestStretch = { ns: 0, endNs: 0, operation: 0 };
-  readonly #inner: Probe | null;
   readonly #now: () => number;
   readonly #timeline: LockTimeline;
   readonly #operation: () => number;
@@ -36,22 +36,18 @@ export class VirtualProbe implements Probe {
   #rcuSince = FREE;
 
   constructor({ inner, now, timeline, operation }: VirtualProbeOptions) {
-    this.#inner = inner;
+    super(inner);
     this.#now = now;
     this.#timeline = timeline;
     this.#operation = operation;
   }
 
-  lockAttempt(lock: number, mode: LockMode, site: number): void {
-    this.#inner?.lockAttempt(lock, mode, site);
-  }
-
-  lockContended(lock: number, mode: LockMode, site: number): void {
+  override lockContended(lock: number, mode: LockMode, site: number): void {
     this.#waitSince = this.#now();
-    this.#inner?.lockContended(lock, mode, site);
+    super.lockContended(lock, mode, site);
   }
 
-  lockAcquired(lock: number, mode: LockMode, site: number): void {
+  override lockAcquired(lock: number, mode: LockMode, site: number): void {
     const now = this.#now();
     if (this.#waitSince !== FREE) {
       this.#timeline.add(lock, LockUse.waiting, this.#waitSince, now);
@@ -59,25 +55,25 @@ export class VirtualProbe implements Probe {
     }
     this.#heldSince[lock] = now;
     this.#heldMode[lock] = mode;
-    this.#inner?.lockAcquired(lock, mode, site);
+    super.lockAcquired(lock, mode, site);
   }
 
-  lockReleased(lock: number, mode: LockMode): void {
+  override lockReleased(lock: number, mode: LockMode): void {
     const since = this.#heldSince[lock];
     if (since !== FREE) {
       const use = this.#heldMode[lock] === LockMode.read ? LockUse.heldRead : LockUse.heldWrite;
       this.#timeline.add(lock, use, since, this.#now());
       this.#heldSince[lock] = FREE;
     }
-    this.#inner?.lockReleased(lock, mode);
+    super.lockReleased(lock, mode);
   }
 
-  rcuReadLock(): void {
+  override rcuReadLock(): void {
     this.#rcuSince = this.#now();
-    this.#inner?.rcuReadLock();
+    super.rcuReadLock();
   }
 
-  rcuReadUnlock(): void {
+  override rcuReadUnlock(): void {
     const endNs = this.#now();
     const ns = endNs - this.#rcuSince;
     if (this.#rcuSince !== FREE && ns > this.rcuLongest.ns) {
@@ -86,26 +82,6 @@ export class VirtualProbe implements Probe {
       this.rcuLongest.operation = this.#operation();
     }
     this.#rcuSince = FREE;
-    this.#inner?.rcuReadUnlock();
-  }
-
-  rcuGracePeriod(ns: number): void {
-    this.#inner?.rcuGracePeriod(ns);
-  }
-
-  flushRequested(kicked: number): void {
-    this.#inner?.flushRequested(kicked);
-  }
-
-  flushDone(ns: number): void {
-    this.#inner?.flushDone(ns);
-  }
-
-  pageAllocated(page: number, fresh: boolean): void {
-    this.#inner?.pageAllocated(page, fresh);
-  }
-
-  pageFreed(page: number): void {
-    this.#inner?.pageFreed(page);
+    super.rcuReadUnlock();
   }
 }
