@@ -10,14 +10,14 @@ import { type Address, own, spend, type Task } from '../../../src/machine/point.
 import { RwLock, readLock, readUnlock, writeLock, writeUnlock } from '../../../src/machine/rwlock.ts';
 import { SpinLock, spinLock, spinUnlock } from '../../../src/machine/spinlock.ts';
 import { THREAD_WORDS, Thread } from '../../../src/machine/thread.ts';
-import { line, roundMachine, total } from './round-machine.ts';
+import { line, REMOTE_CPU, roundMachine, total } from './round-machine.ts';
 
 const LOCK = line(4);
 const DATA = line(6);
 const BLOCKS = line(100);
 
 const { atomicNs } = roundMachine.access;
-const { socketNs, memoryNs } = roundMachine.transfer;
+const { socketNs, remoteNs, memoryNs } = roundMachine.transfer;
 
 /** Runs `body` on `n` CPUs; each has a thread of the machine. */
 function runThreads(
@@ -158,4 +158,49 @@ test('a deadlock report names the lock whose queue a task is in, not the word of
   }
   const end = engine.run();
   expect(end).toMatchObject({ status: 'deadlock', blocked: [{ name: 'vcpu1', state: 'spinning', label: 'mmu_lock' }] });
+});
+
+test.each([
+  ['its own', 0, 0],
+  ['another core of the socket', 1, socketNs],
+  ['another socket', REMOTE_CPU, remoteNs],
+])('a free lock whose line is in the cache of %s costs what the way of the line costs', (_, cpu, transferNs) => {
+  const price = (take: (thread: Thread) => Task<void>, release: (thread: Thread) => Task<void>): number => {
+    let took = 0;
+    const engine = runThreads(
+      roundMachine,
+      2,
+      function* (thread) {
+        if (thread.id === 0) {
+          yield* take(thread);
+          yield* release(thread);
+          return;
+        }
+        yield spend(Cost.spteChange, 1000);
+        const began = thread.now();
+        yield* take(thread);
+        took = thread.now() - began;
+        yield* release(thread);
+      },
+      false,
+      (i) => (i === 0 ? cpu : 0),
+      // Both on CPU 0 where the line is its own: the second begins when the first has ended.
+    );
+    expect(engine.lostWakes).toBe(0);
+    return took;
+  };
+  const rwlock = new RwLock(LOCK, LockNumber.mmuLock);
+  const spinlock = new SpinLock(line(8), LockNumber.pagesLock);
+  expect(
+    price(
+      (thread) => readLock(rwlock, thread, 0),
+      (thread) => readUnlock(rwlock, thread),
+    ),
+  ).toBe(transferNs + atomicNs);
+  expect(
+    price(
+      (thread) => spinLock(spinlock, thread, 0),
+      (thread) => spinUnlock(spinlock, thread),
+    ),
+  ).toBe(transferNs + atomicNs);
 });
