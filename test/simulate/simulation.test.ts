@@ -136,7 +136,9 @@ describe('the pool', () => {
 
   it('tells of a guest that is too big in one line', async () => {
     const big = task('demand-paging', { vcpus: '1024', bytesPerVcpu: '4G' });
-    await expect(pool.run(big)).rejects.toThrow(/^a guest of this size needs at least \d+G of page tables; less than 8G can be had: [^\n]*$/);
+    await expect(pool.run(big)).rejects.toThrow(
+      /^a guest of this size needs at least \d+G of page tables; less than 8G can be had: [^\n]*$/,
+    );
   });
 });
 
