@@ -68,24 +68,25 @@ export function* clearDirtyLog(vm: Vm, clear: ClearDirtyLog): Task<number> {
   yield spend(Cost.syscall);
   kvm.counters[VmCounter.dirty_log_clears]++;
   yield* mutexLock(kvm.slotsLock, kvm.thread, Site.kvm_vm_ioctl_clear_dirty_log);
-  const slot = yield* loggingSlot(vm, clear);
+  const slot = yield* loggingSlot(vm, clear, clear.firstPage);
   let result = slot as number;
   if (typeof slot !== 'number') result = coversPages(slot, clear) ? yield* clearPages(kvm, slot, clear) : -Errno.EINVAL;
   yield* mutexUnlock(kvm.slotsLock, kvm.thread);
   return result;
 }
 
-/** The slot, or why there is none. */
-function* loggingSlot(vm: Vm, which: DirtyLogSlot): Task<Memslot | number> {
+/** The slot, or why there is none. A first page within a word is an error even where there is no such slot. */
+function* loggingSlot(vm: Vm, which: DirtyLogSlot, firstPage = 0): Task<Memslot | number> {
   const { asId = 0, slot: id } = which;
   if (vm.kvm.params.get('dirtyRingSize') !== 0) return -Errno.ENXIO;
   if (asId < 0 || asId >= vm.slots.sets.length || id < 0 || id >= vm.config.maxMemslots) return -Errno.EINVAL;
+  if (firstPage % 64 !== 0) return -Errno.EINVAL;
   const slot = (yield* vm.slots.all(vm.kvm, asId)).find((s) => s.id === id);
   return slot === undefined || slot.dirtyBitmap === 0 ? -Errno.ENOENT : slot;
 }
 
 function coversPages(slot: Memslot, { firstPage, pages, bitmap }: ClearDirtyLog): boolean {
-  if (firstPage % 64 !== 0 || firstPage < 0 || pages < 0 || firstPage > slot.npages) return false;
+  if (firstPage < 0 || pages < 0 || firstPage > slot.npages) return false;
   const rest = slot.npages - firstPage;
   if (pages > rest || (pages < rest && pages % 64 !== 0)) return false;
   return bitmap.length >= Math.ceil(pages / 32);

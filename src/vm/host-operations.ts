@@ -9,8 +9,20 @@ import { Cost } from '../machine/cost.ts';
 import { mutexLock, mutexUnlock } from '../machine/mutex.ts';
 import { spend, type Task } from '../machine/point.ts';
 import { Site } from '../mmu/site.ts';
+import { Errno } from './errno.ts';
 import { faultHostPage, NO_HOST_PAGE, splitHostRange } from './host-fault.ts';
-import { droppedPte, generationOf, HostPte, isHuge, isPresent, isTable, isZeroPage, makePte, vmaFlags } from './host-pte.ts';
+import {
+  droppedPte,
+  generationOf,
+  HostPte,
+  isHuge,
+  isPresent,
+  isTable,
+  isWritable,
+  isZeroPage,
+  makePte,
+  vmaFlags,
+} from './host-pte.ts';
 import {
   clampToEntry,
   type HostRegion,
@@ -23,6 +35,7 @@ import {
   setPte,
   unlockHostRange,
 } from './host-space.ts';
+import { hugetlbDontneed } from './hugetlb-range.ts';
 import {
   clearFlushYoung,
   clearYoung,
@@ -55,14 +68,17 @@ export function entriesOf(region: HostRegion, range: HostRange): readonly number
   return Array.from({ length: count }, (_, i) => first + i);
 }
 
-/** MADV_DONTNEED: gives the pages up; the next touch finds zeros. */
-export function* hostDontneed(vm: Vm, region: HostRegion, range: PageRange): Task<void> {
+/** MADV_DONTNEED: gives the pages up; the next touch finds zeros. Returns 0, or -EINVAL within a hugetlbfs page. */
+export function* hostDontneed(vm: Vm, region: HostRegion, range: PageRange): Task<number> {
   yield spend(Cost.syscall);
-  const whole = hostRange(region, range);
-  if (whole.end <= whole.first) return;
+  const dropped = hugetlbDontneed(region, range);
+  if (dropped === null) return -Errno.EINVAL;
+  const whole = hostRange(region, dropped);
+  if (whole.end <= whole.first) return 0;
   yield* invalidateRangeStart(vm.kvm, whole);
   yield* dropRange(vm, region, whole);
   yield* invalidateRangeEnd(vm.kvm, whole);
+  return 0;
 }
 
 /** Drops the pages of `range`, which is being invalidated. A huge page that it covers in part is split first. */
@@ -109,17 +125,22 @@ function* dropPage(vm: Vm, region: HostRegion, page: number): Task<void> {
 const isHugeEntry = (word: number): boolean => !isTable(word) && isHuge(word);
 
 /**
- * MADV_COLLAPSE: makes each 2M range inside `range` one huge page, in new frames. Ranges that are huge, that were never
- * touched, or that belong to several VMAs stay as they are.
+ * MADV_COLLAPSE: makes each 2M range inside `range` one huge page, in new frames. Ranges that are huge stay as they are.
+ *
+ * @returns 0, or -EINVAL where a range could not be made huge: it belongs to several VMAs, or has no page that can be written
  */
-export function* hostCollapse(vm: Vm, region: HostRegion, range: PageRange): Task<void> {
+export function* hostCollapse(vm: Vm, region: HostRegion, range: PageRange): Task<number> {
   yield spend(Cost.syscall);
-  if (region.hugetlb) return;
+  if (region.hugetlb) return -Errno.EINVAL;
   const { kvm, space } = vm;
+  let result = 0;
   yield* mutexLock(space.mmapLock, vm.thread, Site.user);
   for (const entry of entriesOf(region, hostRange(region, range))) {
     const { first, end } = clampToEntry(region, entry, range.first, range.first + range.pages);
-    if (end - first !== region.span || !(yield* canCollapse(vm, region, entry))) continue;
+    if (end - first !== region.span) continue;
+    const state = yield* collapseState(vm, region, entry);
+    if (state === 'never') result = -Errno.EINVAL;
+    if (state !== 'small') continue;
     const invalidated: HostRange = { region: region.index, first, end };
     yield* invalidateRangeStart(kvm, invalidated);
     yield* lockHostRange(space, vm.thread, region, entry);
@@ -137,19 +158,31 @@ export function* hostCollapse(vm: Vm, region: HostRegion, range: PageRange): Tas
     yield spend(Cost.hostFault, region.span);
   }
   yield* mutexUnlock(space.mmapLock, vm.thread);
+  return result;
 }
 
-/** Whether the range has a table whose pages belong to one VMA that may have huge pages. mmap_lock keeps VMAs as they are. */
-function* canCollapse(vm: Vm, region: HostRegion, entry: number): Task<boolean> {
+/**
+ * Whether the range is huge, or of small pages that can become a huge one, or neither: they belong to one VMA that may have
+ * huge pages, and one of them at least can be written. mmap_lock keeps VMAs as they are.
+ */
+function* collapseState(vm: Vm, region: HostRegion, entry: number): Task<'huge' | 'small' | 'never'> {
   const { space } = vm;
   yield* lockHostRange(space, vm.thread, region, entry);
-  const word = lockedEntry(space, region, entry);
   const base = entry * region.span;
   const flags = vmaFlags(lockedPte(space, region, base));
-  let can = isTable(word) || (isPresent(word) && !isHuge(word));
-  for (let page = base; can && page < base + region.span; page++) can = vmaFlags(lockedPte(space, region, page)) === flags;
+  let oneVma = true;
+  let writable = false;
+  for (let page = base; page < base + region.span; page++) {
+    const pte = lockedPte(space, region, page);
+    oneVma &&= vmaFlags(pte) === flags;
+    writable ||= isWritable(pte);
+  }
+  const huge = isHugeEntry(lockedEntry(space, region, entry));
   yield* unlockHostRange(space, vm.thread, region, entry);
-  return can && (flags & HostPte.unmapped) === 0 && (region.type === 'thp') !== ((flags & HostPte.advice) !== 0);
+  const allowed = (flags & HostPte.unmapped) === 0 && (region.type === 'thp') !== ((flags & HostPte.advice) !== 0);
+  if (!oneVma || !allowed) return 'never';
+  if (huge) return 'huge';
+  return writable ? 'small' : 'never';
 }
 
 /** The process itself reads or writes one word of each page of `range`; false where an access is not allowed. */

@@ -10,6 +10,7 @@ import { Cost } from '../machine/cost.ts';
 import { mutexLock, mutexUnlock } from '../machine/mutex.ts';
 import { spend, type Task } from '../machine/point.ts';
 import { Site } from '../mmu/site.ts';
+import { Errno } from './errno.ts';
 import { splitHostRange } from './host-fault.ts';
 import { dropRange, entriesOf, hostCollapse, hostDontneed, hostRange, type PageRange } from './host-operations.ts';
 import { HostPte, isTable, VMA_FLAGS, vmaFlags, withVmaFlags } from './host-pte.ts';
@@ -23,16 +24,19 @@ import {
   setPte,
   unlockHostRange,
 } from './host-space.ts';
+import { splitsHugetlbPage } from './hugetlb-range.ts';
 import { type HostRange, invalidateRangeEnd, invalidateRangeStart } from './mmu-notifier.ts';
 import type { Vm } from './vm.ts';
 
 export type Protection = 'read' | 'read-write';
 export type Advice = 'dontneed' | 'collapse' | 'hugepage' | 'nohugepage';
 
-/** mprotect. */
-export function* hostMprotect(vm: Vm, region: HostRegion, range: PageRange, protection: Protection): Task<void> {
+/** mprotect. Returns 0, or -EINVAL within a hugetlbfs page. */
+export function* hostMprotect(vm: Vm, region: HostRegion, range: PageRange, protection: Protection): Task<number> {
+  if (splitsHugetlbPage(region, range)) return -Errno.EINVAL;
   const flag = protection === 'read' ? HostPte.readonly : 0;
   yield* changeVmas(vm, region, hostRange(region, range), HostPte.readonly, flag, (whole) => protect(vm, region, whole, flag));
+  return 0;
 }
 
 /** The kernel goes by what it finds in the page table: nothing there, nobody is told. */
@@ -49,32 +53,34 @@ function* protect(vm: Vm, region: HostRegion, range: HostRange, flag: number): T
   }
 }
 
-/** munmap: a later access finds no mapping, until {@link hostRemap}. */
-export function* hostMunmap(vm: Vm, region: HostRegion, range: PageRange): Task<void> {
+/** munmap: a later access finds no mapping, until {@link hostRemap}. Returns 0, or -EINVAL within a hugetlbfs page. */
+export function* hostMunmap(vm: Vm, region: HostRegion, range: PageRange): Task<number> {
+  if (splitsHugetlbPage(region, range)) return -Errno.EINVAL;
   yield* changeVmas(vm, region, hostRange(region, range), VMA_FLAGS, HostPte.unmapped, (whole) => unmap(vm, region, whole));
+  return 0;
 }
 
-/** mmap with MAP_FIXED: fresh memory as the region began, in the place of what was there. */
-export function* hostRemap(vm: Vm, region: HostRegion, range: PageRange): Task<void> {
+/** mmap with MAP_FIXED: fresh memory as the region began, in the place of what was there. Returns as {@link hostMunmap}. */
+export function* hostRemap(vm: Vm, region: HostRegion, range: PageRange): Task<number> {
+  if (splitsHugetlbPage(region, range)) return -Errno.EINVAL;
   const whole = hostRange(region, range);
   yield* changeVmas(vm, region, whole, VMA_FLAGS, HostPte.unmapped, (mapped) => unmap(vm, region, mapped));
   yield* mutexLock(vm.space.mmapLock, vm.thread, Site.user);
   yield* setVmaFlags(vm, region, whole, VMA_FLAGS, 0);
   yield* mutexUnlock(vm.space.mmapLock, vm.thread);
+  return 0;
 }
 
-/** madvise. */
-export function* hostMadvise(vm: Vm, region: HostRegion, range: PageRange, advice: Advice): Task<void> {
-  if (advice === 'dontneed') {
-    yield* hostDontneed(vm, region, range);
-  } else if (advice === 'collapse') {
-    yield* hostCollapse(vm, region, range);
-  } else {
-    const flag = (advice === 'hugepage') === (region.type === 'thp') ? 0 : HostPte.advice;
-    yield* changeVmas(vm, region, hostRange(region, range), HostPte.advice, flag, (whole) =>
-      setVmaFlags(vm, region, whole, HostPte.advice, flag),
-    );
-  }
+/** madvise. Returns 0, or -EINVAL for what the memory cannot do. */
+export function* hostMadvise(vm: Vm, region: HostRegion, range: PageRange, advice: Advice): Task<number> {
+  if (advice === 'dontneed') return yield* hostDontneed(vm, region, range);
+  if (advice === 'collapse') return yield* hostCollapse(vm, region, range);
+  if (splitsHugetlbPage(region, range)) return -Errno.EINVAL;
+  const flag = (advice === 'hugepage') === (region.type === 'thp') ? 0 : HostPte.advice;
+  yield* changeVmas(vm, region, hostRange(region, range), HostPte.advice, flag, (whole) =>
+    setVmaFlags(vm, region, whole, HostPte.advice, flag),
+  );
+  return 0;
 }
 
 function* unmap(vm: Vm, region: HostRegion, range: HostRange): Task<void> {

@@ -56,6 +56,8 @@ const hex = (n: number): string => `0x${n.toString(16)}`;
 const errnoText = (errno: number): string => `errno=${errno}(${ERROR_TEXT[errno] ?? `error ${errno}`})`;
 /** `ret=0 errno=0`, or `ret=-1 errno=22`. */
 const returned = (result: number): string => (result < 0 ? `ret=-1 errno=${-result}` : 'ret=0 errno=0');
+/** What calls on host memory say: `ret=0`, or as {@link returned}. */
+const hostReturned = (result: number): string => (result < 0 ? returned(result) : 'ret=0');
 const regionCall = (result: number): string => (result < 0 ? `SET_USER_MEMORY_REGION ${errnoText(-result)}` : '');
 const rangeOf = (off: number, bytes: number): PageRange => ({ first: off / PAGE_BYTES, pages: bytes / PAGE_BYTES });
 
@@ -92,12 +94,13 @@ export function* runOperation(context: ScriptContext, operation: Operation): Tas
       return yield* madvise(vm, operation.values);
     case 'mprotect': {
       const { mem, off, len, prot } = operation.values;
-      yield* hostMprotect(vm, vm.region(mem), rangeOf(off, len), prot === 'r' ? 'read' : 'read-write');
-      return 'mprotect ret=0';
+      const result = yield* hostMprotect(vm, vm.region(mem), rangeOf(off, len), prot === 'r' ? 'read' : 'read-write');
+      return `mprotect ${hostReturned(result)}`;
     }
-    case 'munmap':
-      yield* hostMunmap(vm, vm.region(operation.values.mem), rangeOf(operation.values.off, operation.values.len));
-      return 'munmap ret=0';
+    case 'munmap': {
+      const { mem, off, len } = operation.values;
+      return `munmap ${hostReturned(yield* hostMunmap(vm, vm.region(mem), rangeOf(off, len)))}`;
+    }
     case 'remap':
       return yield* remap(vm, operation.values);
     case 'hosttouch': {
@@ -245,17 +248,20 @@ function* resetrings(vm: Vm): Task<string> {
 function* madvise(vm: Vm, { mem, off, len, advice }: Values<'madvise'>): Task<string> {
   const region = vm.region(mem);
   const range = rangeOf(off, len);
+  let result = 0;
   if (advice === 'migrate') yield* hostMigratePages(vm, region, range);
-  else if (advice === 'populate_read') yield* hostTouch(vm, region, range, 'read');
-  else if (advice === 'populate_write') yield* hostTouch(vm, region, range, 'write');
-  else yield* hostMadvise(vm, region, range, advice);
-  return 'madvise ret=0 errno=0';
+  else if (advice === 'populate_read' || advice === 'populate_write') {
+    const access = advice === 'populate_read' ? 'read' : 'write';
+    if (!(yield* hostTouch(vm, region, range, access))) result = -Errno.EINVAL;
+  } else result = yield* hostMadvise(vm, region, range, advice);
+  return `madvise ${returned(result)}`;
 }
 
 function* remap(vm: Vm, { mem, off, len, type, populate }: Values<'remap'>): Task<string> {
   const region = vm.region(mem);
   const range = rangeOf(off, len);
-  yield* hostRemap(vm, region, range);
+  const result = yield* hostRemap(vm, region, range);
+  if (result < 0) return `remap ${returned(result)}`;
   // Fresh anonymous memory comes with the advice that its type says.
   if (type !== undefined && !region.hugetlb) yield* hostMadvise(vm, region, range, type === 'thp' ? 'hugepage' : 'nohugepage');
   if (populate !== 0) yield* hostTouch(vm, region, range, 'write');
