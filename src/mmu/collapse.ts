@@ -8,10 +8,10 @@ import { rcuReadLock, rcuReadUnlock } from '../machine/rcu.ts';
 import { MmuCounter } from './counters.ts';
 import { kvmFlushRemoteTlbs } from './flush.ts';
 import type { Kvm } from './kvm.ts';
-import { type Gfn, type Level, MAX_HUGEPAGE_LEVEL, PG_LEVEL_2M, PG_LEVEL_4K } from './level.ts';
-import { type Memslot, slotAllowsLevel, slotEnd } from './memslot.ts';
+import { type Level, MAX_HUGEPAGE_LEVEL, PG_LEVEL_2M } from './level.ts';
+import { kvmMmuMaxMappingLevel } from './max-mapping-level.ts';
+import { type Memslot, slotEnd } from './memslot.ts';
 import { assertMmuLockHeldRead, mmuLockIsContended } from './mmu-lock.ts';
-import { rangeIsWriteTracked } from './page-track.ts';
 import { nextRoot, usableRoots } from './roots.ts';
 import { setSpteAtomic, UpdateKind, zapSpteAtomic } from './set-spte.ts';
 import { isLastSpte, isShadowPresentLeaf, isTableLo, type Spte, spteToChildPage } from './spte.ts';
@@ -21,72 +21,49 @@ import { tdpMmuIterCondResched, tdpMmuIterNeedResched } from './tdp-iter-resched
 /** No leaf was made yet: mmu_lock is wanted by somebody else. */
 const YIELD_FIRST = 'yield first';
 
-/** Highest level at which `gfn` may be mapped, by slot, write tracking and host (kvm_mmu_max_mapping_level). */
-export function* kvmMmuMaxMappingLevel(kvm: Kvm, slot: Memslot, gfn: Gfn): Task<Level> {
-  const { geometry } = kvm;
-  let level: Level = MAX_HUGEPAGE_LEVEL;
-  while (level > PG_LEVEL_4K) {
-    const base = geometry.round(gfn, level);
-    const tracked = yield* rangeIsWriteTracked(kvm, base, geometry.span(level));
-    if (slotAllowsLevel(slot, geometry, gfn, level) && !tracked) break;
-    level--;
-  }
-  if (level === PG_LEVEL_4K) return level;
-  return Math.min(level, yield* kvm.host.mappingLevel(kvm, slot, gfn));
-}
-
 /** Whether the walk stands at a table of the slot that a huge page could replace, as far as the SPTE itself tells. */
 function isCollapsibleTable(iter: TdpIter, slot: Memslot): boolean {
   if (iter.level > MAX_HUGEPAGE_LEVEL || !iterPresent(iter) || isLastSpte(iter.oldSpte, iter.level)) return false;
   return iter.gfn >= slot.baseGfn && iter.gfn < slotEnd(slot);
 }
 
+/** What became of a table that a huge page could replace. */
+const Outcome = {
+  /** It stays. */
+  kept: 0,
+  /** It is gone. */
+  replaced: 1,
+  /** It is gone, and a flush is owed for it. */
+  replacedUnflushed: 2,
+  /** Something came between: look again, and whether to yield. */
+  again: 3,
+} as const;
+type Outcome = (typeof Outcome)[keyof typeof Outcome];
+
+/** How the table that the walk is at makes room. */
+type Replace = (kvm: Kvm, iter: TdpIter) => Task<Outcome>;
+
 /** Zaps the slot's tables that a huge page could replace; the next fault maps it. mmu_lock is held for read. */
 export function* kvmTdpMmuZapCollapsibleSptes(kvm: Kvm, slot: Memslot): Task<void> {
-  assertMmuLockHeldRead(kvm);
   kvm.trace?.operation('zap_collapsible');
-  const valid = usableRoots(kvm);
-  for (let root = yield* nextRoot(kvm, 0, valid, slot.asId); root !== 0; root = yield* nextRoot(kvm, root, valid, slot.asId)) {
-    yield* zapCollapsible(kvm, root, slot);
-  }
+  yield* replaceInRoots(kvm, slot, zapTable);
 }
 
-function* zapCollapsible(kvm: Kvm, root: number, slot: Memslot): Task<void> {
-  const iter = new TdpIter(kvm.spte.nonpresent);
-  const end = slotEnd(slot);
-  let flush = false;
-  yield* rcuReadLock(kvm.rcu, kvm.thread);
-  yield* tdpIterStart(kvm, iter, root, PG_LEVEL_2M, slot.baseGfn);
-  for (; iter.inside(end); yield* tdpIterNext(kvm, iter)) {
-    for (;;) {
-      if (yield* tdpMmuIterCondResched(kvm, iter, flush, true)) {
-        flush = false;
-        break;
-      }
-      if (!isCollapsibleTable(iter, slot)) break;
-      if ((yield* kvmMmuMaxMappingLevel(kvm, slot, iter.gfn)) < iter.level) break;
-      // The zap flushes its range itself, while the SPTE is frozen.
-      if (!(yield* zapSpteAtomic(kvm, iter))) continue;
-      kvm.counters[MmuCounter.collapses]++;
-      if (kvm.bugs['zap-collapsible-spurious-flush'] === true) flush = true;
-      break;
-    }
-  }
-  if (flush) yield* kvmFlushRemoteTlbs(kvm);
-  yield* rcuReadUnlock(kvm.rcu, kvm.thread);
-}
-
-/** Replaces the slot's tables by huge leaves in place (6.13). Returns whether a flush is owed. mmu_lock is held for read. */
+/** Replaces the slot's tables by huge leaves in place (6.13). mmu_lock is held for read. */
 export function* kvmTdpMmuRecoverHugePages(kvm: Kvm, slot: Memslot): Task<void> {
-  assertMmuLockHeldRead(kvm);
   kvm.trace?.operation('recover_huge_pages');
+  yield* replaceInRoots(kvm, slot, replaceByLeaf);
+}
+
+function* replaceInRoots(kvm: Kvm, slot: Memslot, replace: Replace): Task<void> {
+  assertMmuLockHeldRead(kvm);
   const valid = usableRoots(kvm);
   for (let root = yield* nextRoot(kvm, 0, valid, slot.asId); root !== 0; root = yield* nextRoot(kvm, root, valid, slot.asId)) {
-    yield* recoverHugePages(kvm, root, slot);
+    yield* replaceInRoot(kvm, root, slot, replace);
   }
 }
 
-function* recoverHugePages(kvm: Kvm, root: number, slot: Memslot): Task<void> {
+function* replaceInRoot(kvm: Kvm, root: number, slot: Memslot, replace: Replace): Task<void> {
   const iter = new TdpIter(kvm.spte.nonpresent);
   const end = slotEnd(slot);
   let flush = false;
@@ -100,18 +77,29 @@ function* recoverHugePages(kvm: Kvm, root: number, slot: Memslot): Task<void> {
       }
       if (!isCollapsibleTable(iter, slot)) break;
       if ((yield* kvmMmuMaxMappingLevel(kvm, slot, iter.gfn)) < iter.level) break;
-      const huge = yield* makeHugeFromChild(kvm, iter);
-      if (huge === null) break;
-      if (huge === YIELD_FIRST) continue;
-      // Against the table that was looked into: whatever has come in its place since, the exchange fails.
-      if (!(yield* setSpteAtomic(kvm, iter, huge, UpdateKind.collapse))) continue;
-      kvm.counters[MmuCounter.collapses]++;
-      flush = true;
+      const outcome = yield* replace(kvm, iter);
+      if (outcome === Outcome.again) continue;
+      if (outcome !== Outcome.kept) kvm.counters[MmuCounter.collapses]++;
+      if (outcome === Outcome.replacedUnflushed) flush = true;
       break;
     }
   }
   if (flush) yield* kvmFlushRemoteTlbs(kvm);
   yield* rcuReadUnlock(kvm.rcu, kvm.thread);
+}
+
+function* zapTable(kvm: Kvm, iter: TdpIter): Task<Outcome> {
+  // The zap flushes its range itself, while the SPTE is frozen.
+  if (!(yield* zapSpteAtomic(kvm, iter))) return Outcome.again;
+  return kvm.bugs['zap-collapsible-spurious-flush'] === true ? Outcome.replacedUnflushed : Outcome.replaced;
+}
+
+function* replaceByLeaf(kvm: Kvm, iter: TdpIter): Task<Outcome> {
+  const huge = yield* makeHugeFromChild(kvm, iter);
+  if (huge === null) return Outcome.kept;
+  if (huge === YIELD_FIRST) return Outcome.again;
+  // Against the table that was looked into: whatever has come in its place since, the exchange fails.
+  return (yield* setSpteAtomic(kvm, iter, huge, UpdateKind.collapse)) ? Outcome.replacedUnflushed : Outcome.again;
 }
 
 /**

@@ -43,6 +43,10 @@ export const GENERATION_ORIGINS: Readonly<Record<BehaviourName, BehaviourOrigins
     label: 'fault that needs a smaller page',
     changes: [change('6.2', 'KVM: x86/mmu: Split huge pages mapped by the TDP MMU on fault', 'c4b33d28ea51')],
   },
+  nxKeeps: {
+    label: 'tables kept from huge pages by nx_huge_pages',
+    changes: [change('6.2', 'KVM: x86/mmu: explicitly check nx_hugepage in disallowed_hugepage_adjust()')],
+  },
   rootZapPasses: {
     label: 'walks of a root zap, by level',
     changes: [

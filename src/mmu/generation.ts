@@ -16,6 +16,11 @@ export interface KernelGeneration {
   readonly frozenName: 'REMOVED_SPTE' | 'FROZEN_SPTE';
   /** A fault that needs a smaller page splits the huge one (6.2), or zaps it and links an empty table. */
   readonly hugeOnFault: 'split' | 'zap';
+  /**
+   * With nx_huge_pages, where a fault maps smaller than it could because a table is there already: only where the table
+   * exists for want of an executable huge page (6.2), or wherever there is one, whatever it came from.
+   */
+  readonly nxKeeps: 'nx-tables' | 'all-tables';
   /** Levels at which a root is zapped, one walk each; 'root' is the root's own level (5.18: 1G and root; 6.9: from 4K up). */
   readonly rootZapPasses: readonly (number | 'root')[];
   /** Whether the bookkeeping of a frozen SPTE follows the final store (6.10) or the freeze. */
@@ -86,6 +91,7 @@ const v5_15: KernelGeneration = {
   shadowNonpresent: ZERO64,
   frozenName: 'REMOVED_SPTE',
   hugeOnFault: 'zap',
+  nxKeeps: 'all-tables',
   rootZapPasses: ['root'],
   bookkeepingAfterFrozen: false,
   rootZapBy: 'caller',
@@ -141,6 +147,7 @@ const v6_12: KernelGeneration = {
   shadowNonpresent: BIT63,
   frozenName: 'FROZEN_SPTE',
   hugeOnFault: 'split',
+  nxKeeps: 'nx-tables',
   rootZapPasses: [1, 2, 3, 'root'],
   bookkeepingAfterFrozen: true,
   rootZapBy: 'caller',

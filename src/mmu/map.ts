@@ -12,12 +12,13 @@ import type { Kvm } from './kvm.ts';
 import { type Gfn, type Pfn, PG_LEVEL_4K } from './level.ts';
 import { tdpMmuAllocSp, tdpMmuInitChildSp, tdpMmuLinkSp } from './link-sp.ts';
 import { markPageDirtyInSlot } from './mark-dirty.ts';
-import { slotAllowsLevel, slotLogsDirty } from './memslot.ts';
+import { kvmMmuMaxMappingLevel } from './max-mapping-level.ts';
+import { slotLogsDirty } from './memslot.ts';
 import { assertMmuLockHeldRead } from './mmu-lock.ts';
 import { roleAccess, roleAdDisabled, roleGuestMode } from './mmu-page.ts';
 import { nxHugePageDisallowed, setNxHugePageDisallowedPrivate, trackUnlessUnlinked } from './nx-huge-pages.ts';
 import { type PageFault, RetPf, RetryReason } from './page-fault-info.ts';
-import { gfnIsWriteTracked, rangeIsWriteTracked } from './page-track.ts';
+import { gfnIsWriteTracked } from './page-track.ts';
 import { setSpteAtomic, UpdateKind, zapSpteAtomic } from './set-spte.ts';
 import { splitHugePage } from './split.ts';
 import { AdType, isLargeSpte, isLastSpte, isShadowPresent, isWritable, type Spte, spteToChildPage } from './spte.ts';
@@ -37,19 +38,10 @@ export function* kvmMmuHugepageAdjust(kvm: Kvm, fault: PageFault): Task<void> {
   const { slot } = fault;
   if (fault.maxLevel === PG_LEVEL_4K || slot === null || fault.pfn === NOSLOT_PFN) return;
   if (slotLogsDirty(slot)) return;
-  let level = fault.maxLevel;
-  const { geometry } = kvm;
-  while (level > PG_LEVEL_4K) {
-    const base = geometry.round(fault.gfn, level);
-    const tracked = yield* rangeIsWriteTracked(kvm, base, geometry.span(level));
-    if (slotAllowsLevel(slot, geometry, fault.gfn, level) && !tracked) break;
-    level--;
-  }
-  if (level === PG_LEVEL_4K) return;
-  fault.reqLevel = Math.min(level, yield* kvm.host.mappingLevel(kvm, slot, fault.gfn));
+  fault.reqLevel = yield* kvmMmuMaxMappingLevel(kvm, slot, fault.gfn, fault.maxLevel);
   if (fault.reqLevel === PG_LEVEL_4K || fault.hugePageDisallowed) return;
   fault.goalLevel = fault.reqLevel;
-  const span = geometry.span(fault.goalLevel);
+  const span = kvm.geometry.span(fault.goalLevel);
   fault.pfn = (Math.floor(fault.pfn / span) * span) as Pfn;
 }
 
@@ -59,7 +51,8 @@ export function* kvmMmuHugepageAdjust(kvm: Kvm, fault: PageFault): Task<void> {
  */
 export function* disallowedHugepageAdjust(kvm: Kvm, fault: PageFault, spte: Spte, level: number): Task<void> {
   if (level <= PG_LEVEL_4K || level !== fault.goalLevel || !isShadowPresent(spte) || isLargeSpte(spte)) return;
-  if (!(yield* nxHugePageDisallowed(kvm, spteToChildPage(spte)))) return;
+  const any = kvm.generation.nxKeeps === 'all-tables';
+  if (!any && !(yield* nxHugePageDisallowed(kvm, spteToChildPage(spte)))) return;
   const { geometry } = kvm;
   const inside = fault.gfn % geometry.span(level);
   fault.pfn = (fault.pfn + inside - (inside % geometry.span(level - 1))) as Pfn;

@@ -5,9 +5,9 @@
  */
 import type { Task } from '../machine/point.ts';
 import { andNot64, any64, or64 } from '../machine/word64.ts';
-import { kvmMmuMaxMappingLevel } from '../mmu/collapse.ts';
 import { MmuCounter } from '../mmu/counters.ts';
 import type { Pfn } from '../mmu/level.ts';
+import { kvmMmuMaxMappingLevel } from '../mmu/max-mapping-level.ts';
 import type { Memslot } from '../mmu/memslot.ts';
 import { isWritable, spteAdEnabled, spteAdNeedWriteProtect, WRITABLE_BIT } from '../mmu/spte.ts';
 import { readSpte, writeSptePlain } from '../mmu/write-spte.ts';

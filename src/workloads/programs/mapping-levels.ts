@@ -3,8 +3,8 @@
  */
 import { InvariantError } from '../../machine/invariant.ts';
 import { own, read, type Task } from '../../machine/point.ts';
-import { kvmMmuMaxMappingLevel } from '../../mmu/collapse.ts';
 import { asGfn, type Gfn, type Level } from '../../mmu/level.ts';
+import { kvmMmuMaxMappingLevel } from '../../mmu/max-mapping-level.ts';
 import { slotEnd } from '../../mmu/memslot.ts';
 import { isShadowPresentLeaf, isTableLo, spteToChildPage } from '../../mmu/spte.ts';
 import { VcpuArea, VcpuWord } from '../../vm/vcpu-layout.ts';
