@@ -10,6 +10,7 @@ import { InvalidateRetry, mmuInvalidateRetryGfn, mmuInvalidateRetryGfnUnsafe, mm
 import type { Kvm } from './kvm.ts';
 import { NOSLOT_PFN } from './map.ts';
 import { SlotFlag } from './memslot.ts';
+import { vcpuCacheMmioInfo } from './mmio.ts';
 import { type PageFault, RetPf, RetryReason } from './page-fault-info.ts';
 import type { VcpuMmu } from './vcpu-mmu.ts';
 
@@ -33,10 +34,11 @@ export function* topupMemoryCaches(kvm: Kvm, vcpu: VcpuMmu): Task<boolean> {
 }
 
 /** Looks the PFN up in the host; notes the invalidation sequence first, so that one that comes between is seen later. */
-export function* kvmFaultinPfn(kvm: Kvm, fault: PageFault): Task<number> {
+export function* kvmFaultinPfn(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<number> {
   const { slot } = fault;
   fault.mmuSeq = yield* mmuInvalidateSeq(kvm);
   if (slot === null) {
+    yield* vcpuCacheMmioInfo(kvm, vcpu, fault.gfn);
     fault.pfn = NOSLOT_PFN;
     fault.mapWritable = false;
     return kvm.params.get('mmioCaching') !== 0 ? RetPf.continue : RetPf.emulate;

@@ -2,12 +2,14 @@
  * Faults on MMIO SPTEs (kernel: handle_mmio_page_fault, check_mmio_spte, get_mmio_spte in mmu.c).
  *
  * Such an SPTE makes the hardware report a reserved bit; it carries the memslot generation it was made under, and is stale
- * as soon as the memslots changed.
+ * as soon as the memslots changed. A vCPU remembers the last such gfn, and does not even look at its SPTE when it comes
+ * again; nested guests do without, for what they fault on is no gfn of the guest's.
  */
 import type { Task } from '../machine/point.ts';
 import type { Kvm } from './kvm.ts';
 import { type Gfn, PG_LEVEL_4K } from './level.ts';
 import { locklessWalkBegin, locklessWalkEnd } from './lockless-walk.ts';
+import type { SlotGeneration } from './memslot-lookup.ts';
 import { type PageFault, RetPf } from './page-fault-info.ts';
 import { MMIO_GEN_BITS, type Spte } from './spte.ts';
 import { tdpIterNext, tdpIterStart } from './tdp-iter.ts';
@@ -34,8 +36,23 @@ export function* kvmMmuInvalidateMmioSptes(kvm: Kvm, generation: number, address
   if (carried < addressSpaces) yield* kvmMmuZapAllFast(kvm);
 }
 
+/** Remembers that `gfn` is MMIO, unless the memslots are just changing (vcpu_cache_mmio_info). */
+export function* vcpuCacheMmioInfo(kvm: Kvm, vcpu: VcpuMmu, gfn: Gfn): Task<void> {
+  const { number, inProgress } = yield* kvm.slots.generation(kvm);
+  if (inProgress && kvm.bugs['mmio-cached-while-slots-in-flux'] !== true) return;
+  vcpu.mmioGfn = gfn;
+  vcpu.mmioGeneration = number;
+}
+
+/** Whether `gfn` is what the vCPU remembers, and the memslots are what they were (mmio_info_in_cache). */
+function mmioInfoInCache(vcpu: VcpuMmu, gfn: Gfn, generation: SlotGeneration): boolean {
+  if (vcpu.guestMode || vcpu.mmioGfn === 0 || vcpu.mmioGfn !== gfn) return false;
+  return vcpu.mmioGeneration === generation.number && !generation.inProgress;
+}
+
 /** Emulates the access where the SPTE's generation is current; `RetPf.invalid` where the page must be looked up again. */
 export function* handleMmioPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<RetPf> {
+  if (mmioInfoInCache(vcpu, fault.gfn, yield* kvm.slots.generation(kvm))) return RetPf.emulate;
   const spte = yield* lastSpte(kvm, vcpu, fault.gfn);
   if (!kvm.spte.isMmio(spte)) return RetPf.retry;
   const { number, inProgress } = yield* kvm.slots.generation(kvm);
@@ -44,5 +61,6 @@ export function* handleMmioPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault):
   const flux = inProgress && kvm.bugs['mmio-cached-while-slots-in-flux'] !== true;
   if (flux || kvm.spte.mmioGeneration(spte) !== current) return RetPf.invalid;
   kvm.trace?.handleMmioPageFault(fault.gfn, kvm.spte.format.mmioAccess.lo);
+  yield* vcpuCacheMmioInfo(kvm, vcpu, fault.gfn);
   return RetPf.emulate;
 }

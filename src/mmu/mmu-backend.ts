@@ -13,8 +13,8 @@ import type { PageFault } from './page-fault-info.ts';
 import type { VcpuMmu } from './vcpu-mmu.ts';
 
 export interface MmuBackend {
-  /** From the fault's slot on: result is a `RetPf` or a negative errno. */
-  pageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<number>;
+  /** Maps what a fault has looked up; mmu_lock is held for write. The result is a `RetPf` or a negative errno. */
+  map(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<number>;
   /** Finds or makes the root for `role`; the vCPU owns a reference. */
   allocRoot(kvm: Kvm, vcpu: VcpuMmu, role: number): Task<number>;
   isObsolete(kvm: Kvm, root: number): Task<boolean>;

@@ -12,7 +12,7 @@ import type { Kvm } from './kvm.ts';
 import { type Gfn, PG_LEVEL_4K } from './level.ts';
 import { kvmTdpMmuMap } from './map.ts';
 import { handleMmioPageFault } from './mmio.ts';
-import { mmuReadLock, mmuReadUnlock } from './mmu-lock.ts';
+import { mmuReadLock, mmuReadUnlock, mmuWriteLock, mmuWriteUnlock } from './mmu-lock.ts';
 import { PageHeader, roleInvalid } from './mmu-page.ts';
 import { type PageFault, PfErr, RetPf, RetryReason } from './page-fault-info.ts';
 import { gfnIsWriteTracked } from './page-track.ts';
@@ -67,8 +67,7 @@ export function* kvmMmuDoPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): T
   if (!fault.prefetch) counters[MmuCounter.pf_taken]++;
   yield spend(Cost.faultPath);
   fault.slot = yield* kvm.slots.find(kvm, fault.asId, fault.gfn);
-  const { backend } = kvm;
-  const result = yield* backend === null ? kvmTdpMmuPageFault(kvm, vcpu, fault) : backend.pageFault(kvm, vcpu, fault);
+  const result = yield* directPageFault(kvm, vcpu, fault);
   if (result < 0) {
     counters[MmuCounter.pf_error]++;
     kvm.trace?.pageFaultDone(vcpu.vcpu, fault.gfn, result);
@@ -85,34 +84,41 @@ export function* kvmMmuDoPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): T
   return result;
 }
 
-/** kvm_tdp_mmu_page_fault. The caller is in an SRCU section. */
-export function* kvmTdpMmuPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<FaultOutcome> {
+/** A fault of either MMU (direct_page_fault; kvm_tdp_mmu_page_fault since 5.19). The caller is in an SRCU section. */
+function* directPageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<FaultOutcome> {
   if (fault.present && fault.write && (yield* gfnIsWriteTracked(kvm, fault.gfn))) {
     return kvm.generation.writeProtectedResult ? RetPf.writeProtected : RetPf.emulate;
   }
   const fast = yield* fastPageFault(kvm, vcpu, fault);
   if (fast !== RetPf.invalid) return fast;
   if (!(yield* topupMemoryCaches(kvm, vcpu))) return -ENOMEM;
-  const found = yield* kvmFaultinPfn(kvm, fault);
+  const found = yield* kvmFaultinPfn(kvm, vcpu, fault);
   if (found !== RetPf.continue) return found;
 
-  yield* mmuReadLock(kvm, Site.kvm_tdp_page_fault);
+  const { backend } = kvm;
+  if (backend === null) yield* mmuReadLock(kvm, Site.kvm_tdp_page_fault);
+  else yield* mmuWriteLock(kvm, Site.direct_page_fault);
   const stale = yield* pageFaultStaleReason(kvm, vcpu, fault);
   let result: FaultOutcome = RetPf.retry;
   if (stale === RetryReason.none) {
-    result = yield* kvmTdpMmuMap(kvm, vcpu, fault);
+    result = yield* backend === null ? kvmTdpMmuMap(kvm, vcpu, fault) : backend.map(kvm, vcpu, fault);
     kvm.trace?.mapped(result as RetPf);
   } else {
     fault.retryReason = stale;
   }
-  yield* mmuReadUnlock(kvm);
+  if (backend === null) yield* mmuReadUnlock(kvm);
+  else yield* mmuWriteUnlock(kvm);
   return result;
 }
 
 /** Whether what the fault looked up may be outdated (is_page_fault_stale). mmu_lock is held. */
 function* pageFaultStaleReason(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<RetryReason> {
-  const role = kvm.memory.load32(yield read(kvm.pages.word(vcpu.root, PageHeader.role)));
-  if (roleInvalid(role) && kvm.bugs['fault-installs-into-invalidated-root'] !== true) return RetryReason.staleRoot;
+  const { backend } = kvm;
+  const obsolete =
+    backend === null
+      ? roleInvalid(kvm.memory.load32(yield read(kvm.pages.word(vcpu.root, PageHeader.role))))
+      : yield* backend.isObsolete(kvm, vcpu.root);
+  if (obsolete && kvm.bugs['fault-installs-into-invalidated-root'] !== true) return RetryReason.staleRoot;
   return yield* staleRange(kvm, fault);
 }
 

@@ -1,6 +1,7 @@
 /** A vCPU's side of the MMU (kernel: struct kvm_mmu and the caches of struct kvm_vcpu_arch). */
 import { PageCache } from '../machine/page-cache.ts';
 import type { Kvm } from './kvm.ts';
+import { asGfn, type Gfn } from './level.ts';
 import { PageFault } from './page-fault-info.ts';
 import { TdpIter } from './tdp-iter.ts';
 
@@ -25,6 +26,9 @@ export class VcpuMmu {
   asId = 0;
   /** Role of the roots it loads: guest_mode for a nested guest. */
   guestMode = false;
+  /** The MMIO gfn that faulted last, 0 for none, and the memslot generation of then (mmio_gfn, mmio_gen): see `mmio.ts`. */
+  mmioGfn: Gfn = asGfn(0);
+  mmioGeneration = 0;
   /** The fault and the walk in progress; a vCPU has one at a time. */
   readonly fault = new PageFault();
   readonly iter: TdpIter;

@@ -132,7 +132,9 @@ export class VmProgram implements Program {
   /** Contents of the arena, and what vCPUs keep beside it. */
   #fingerprintOfState(): string {
     const { vcpus, memory } = this.machine;
-    const beside = vcpus.map(({ mmu }) => `${mmu.root},${mmu.prevRoots.join()},${mmu.pageCache.pages.join()}`);
+    const beside = vcpus.map(
+      ({ mmu }) => `${mmu.root},${mmu.prevRoots.join()},${mmu.pageCache.pages.join()},${mmu.mmioGfn},${mmu.mmioGeneration}`,
+    );
     return `${(memory as HashedMemory).hash?.() ?? Math.random()} ${beside.join(' ')}`;
   }
 

@@ -9,8 +9,6 @@
 import { invariant } from '../machine/invariant.ts';
 import { read, type Task, write } from '../machine/point.ts';
 import type { Word64 } from '../machine/word64.ts';
-import { fastPageFault } from '../mmu/fast-page-fault.ts';
-import { ENOMEM, kvmFaultinPfn, staleRange, topupMemoryCaches } from '../mmu/faultin.ts';
 import { kvmFlushRemoteTlbs } from '../mmu/flush.ts';
 import type { Kvm } from '../mmu/kvm.ts';
 import { asGfn, type Gfn, type Level, MAX_HUGEPAGE_LEVEL, type Pfn, PG_LEVEL_2M, PG_LEVEL_4K } from '../mmu/level.ts';
@@ -18,8 +16,7 @@ import { type Memslot, slotEnd } from '../mmu/memslot.ts';
 import type { MmuBackend } from '../mmu/mmu-backend.ts';
 import { mmuWriteLock, mmuWriteUnlock } from '../mmu/mmu-lock.ts';
 import { PageHeader, roleInvalid } from '../mmu/mmu-page.ts';
-import { type PageFault, RetPf, RetryReason } from '../mmu/page-fault-info.ts';
-import { gfnIsWriteTracked } from '../mmu/page-track.ts';
+import type { PageFault } from '../mmu/page-fault-info.ts';
 import { Site } from '../mmu/site.ts';
 import type { VcpuMmu } from '../mmu/vcpu-mmu.ts';
 import { directMap } from './direct-map.ts';
@@ -49,27 +46,9 @@ export class ShadowMmu implements MmuBackend {
     this.rmaps = rmaps;
   }
 
-  /** tdp_page_fault. The caller is in an SRCU section. */
-  *pageFault(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<number> {
-    if (fault.present && fault.write && (yield* gfnIsWriteTracked(kvm, fault.gfn))) {
-      return kvm.generation.writeProtectedResult ? RetPf.writeProtected : RetPf.emulate;
-    }
-    const fast = yield* fastPageFault(kvm, vcpu, fault);
-    if (fast !== RetPf.invalid) return fast;
-    if (!(yield* topupMemoryCaches(kvm, vcpu))) return -ENOMEM;
-    const found = yield* kvmFaultinPfn(kvm, fault);
-    if (found !== RetPf.continue) return found;
-    yield* mmuWriteLock(kvm, Site.direct_page_fault);
-    let result: number = RetPf.retry;
-    const stale = (yield* isObsoleteSp(kvm, vcpu.root)) ? RetryReason.staleRoot : yield* staleRange(kvm, fault);
-    if (stale === RetryReason.none) {
-      result = yield* directMap(kvm, this.rmaps, vcpu, fault);
-      kvm.trace?.mapped(result as RetPf);
-    } else {
-      fault.retryReason = stale;
-    }
-    yield* mmuWriteUnlock(kvm);
-    return result;
+  /** __direct_map. mmu_lock is held. */
+  *map(kvm: Kvm, vcpu: VcpuMmu, fault: PageFault): Task<number> {
+    return yield* directMap(kvm, this.rmaps, vcpu, fault);
   }
 
   /** mmu_alloc_direct_roots: a root is a page like others, so vCPUs of one role find the same. */

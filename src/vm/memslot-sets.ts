@@ -11,6 +11,7 @@ import type { Memory } from '../machine/memory.ts';
 import { type Address, fixed, own, read, type Task, write } from '../machine/point.ts';
 import { asGfn } from '../mmu/level.ts';
 import type { Memslot } from '../mmu/memslot.ts';
+import type { SlotGeneration } from '../mmu/memslot-lookup.ts';
 import { RMAP_LEVELS } from './slot-rmaps.ts';
 import { MEMSLOT_WORDS, type VmLayout } from './vm-layout.ts';
 
@@ -37,12 +38,6 @@ const SlotWord = {
 } as const;
 
 const TWO_32 = 2 ** 32;
-
-/** Memslot generation and KVM_MEMSLOT_GEN_UPDATE_IN_PROGRESS. */
-export interface SlotGeneration {
-  readonly number: number;
-  readonly inProgress: boolean;
-}
 
 /** The sets of one address space. */
 export class MemslotSets {

@@ -12,10 +12,10 @@ import { synchronizeSrcu } from '../machine/srcu.ts';
 import { type Kvm, KvmWord } from '../mmu/kvm.ts';
 import type { Gfn } from '../mmu/level.ts';
 import type { Memslot } from '../mmu/memslot.ts';
-import type { MemslotLookup } from '../mmu/memslot-lookup.ts';
+import type { MemslotLookup, SlotGeneration } from '../mmu/memslot-lookup.ts';
 import { kvmMmuInvalidateMmioSptes } from '../mmu/mmio.ts';
 import { Site } from '../mmu/site.ts';
-import { MemslotSets, type SlotGeneration } from './memslot-sets.ts';
+import { MemslotSets } from './memslot-sets.ts';
 import { VmCounter } from './vm-counters.ts';
 import { ADDRESS_SPACES, type VmLayout } from './vm-layout.ts';
 

@@ -4,6 +4,7 @@
  * Its fault and its walk are not part of it: both begin anew with the next fault.
  */
 import type { Address } from '../machine/point.ts';
+import type { Gfn } from '../mmu/level.ts';
 import type { Vcpu } from './vcpu.ts';
 
 export interface VcpuState {
@@ -11,6 +12,7 @@ export interface VcpuState {
   readonly prevRoots: Int32Array;
   readonly asId: number;
   readonly guestMode: boolean;
+  readonly mmio: readonly [Gfn, number];
   /** Page-table pages at hand. */
   readonly pages: readonly number[];
   readonly tlb: readonly [number, number];
@@ -29,6 +31,7 @@ export function saveVcpu(vcpu: Vcpu): VcpuState {
     prevRoots: mmu.prevRoots.slice(),
     asId: mmu.asId,
     guestMode: mmu.guestMode,
+    mmio: [mmu.mmioGfn, mmu.mmioGeneration],
     pages: [...mmu.pageCache.pages],
     tlb: vcpu.tlb.saveState(),
     pwc: vcpu.pwc.saveState(),
@@ -47,6 +50,7 @@ export function restoreVcpu(vcpu: Vcpu, state: VcpuState): void {
   mmu.prevRoots.set(state.prevRoots);
   mmu.asId = state.asId;
   mmu.guestMode = state.guestMode;
+  [mmu.mmioGfn, mmu.mmioGeneration] = state.mmio;
   const { pages } = mmu.pageCache;
   pages.length = state.pages.length;
   for (let i = 0; i < pages.length; i++) pages[i] = state.pages[i];
