@@ -8,7 +8,8 @@ import type { ScriptReport } from '../workloads/programs/script-thread.ts';
 import { checkExpectation } from './expect.ts';
 import type { ProgramStep, ScriptProgram } from './program.ts';
 import { StatReader } from './record/counters.ts';
-import { isSpteEvent, type PhaseEvent, type PhaseRecord } from './record/event.ts';
+import { isSpteEvent, type PhaseCall, type PhaseEvent, type PhaseRecord } from './record/event.ts';
+import type { NumberedCall } from './record/recorder.ts';
 import { extendRun } from './record/spte-run.ts';
 import { dumpState } from './record/state-dump.ts';
 import { type Script, vcpuThread } from './script.ts';
@@ -16,8 +17,10 @@ import { ExpectationError } from './script-error.ts';
 
 interface Numbered {
   readonly number: number;
-  readonly event: PhaseEvent;
+  readonly event: PhaseEvent | NumberedCall;
 }
+
+const isCall = (event: Numbered['event']): event is NumberedCall => 'ends' in event;
 
 export interface CollectorOptions {
   readonly script: Script;
@@ -41,6 +44,7 @@ export class ScriptCollector {
   #waiting: Numbered[] = [];
   /** Events of the phase under way. */
   #events: PhaseEvent[] = [];
+  #calls: PhaseCall[] = [];
   /** Where the pause at hand is in the order of events. */
   #until = Number.POSITIVE_INFINITY;
   /** What operations said, by phase. */
@@ -62,6 +66,7 @@ export class ScriptCollector {
   report(report: ScriptReport): void {
     if (report.kind === 'events') {
       for (const [i, event] of report.events.entries()) this.#waiting.push({ number: report.numbers[i], event });
+      for (const call of report.calls) this.#waiting.push({ number: call.number, event: call });
     } else if (report.kind === 'result') {
       this.#resultsOf(report.phase).set(report.index, report.said);
       this.#lastResult = report.said;
@@ -106,8 +111,9 @@ export class ScriptCollector {
     const { words, operations } = this.#options.script.phases[n];
     const said = this.#resultsOf(n);
     const results = operations.map((_, i) => said.get(i) ?? '');
-    this.phases.push({ n, words, results, events: this.#events, counters, end });
+    this.phases.push({ n, words, results, events: this.#events, calls: this.#calls, counters, end });
     this.#events = [];
+    this.#calls = [];
     this.#lastResult = undefined;
   }
 
@@ -131,6 +137,10 @@ export class ScriptCollector {
     for (const { number, event } of this.#waiting) {
       if (number >= until) break;
       taken++;
+      if (isCall(event)) {
+        this.#calls.push({ at: this.#events.length, by: event.by, index: event.index, ends: event.ends });
+        continue;
+      }
       const last = this.#events.at(-1);
       // A run may have been cut where a thread reported.
       const span = isSpteEvent(event) ? geometry.span(event.run.level) : 0;

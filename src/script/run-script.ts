@@ -15,7 +15,7 @@ import { runOperation } from '../workloads/programs/script-operations.ts';
 import { checkExpectation } from './expect.ts';
 import { CODE_SLOT, ScriptMachine } from './machine.ts';
 import { StatReader } from './record/counters.ts';
-import type { PhaseEvent, PhaseRecord } from './record/event.ts';
+import type { PhaseCall, PhaseEvent, PhaseRecord } from './record/event.ts';
 import { dumpState } from './record/state-dump.ts';
 import {
   IOCTL_THREAD,
@@ -85,6 +85,8 @@ export class ScriptRunner {
   readonly #stats: StatReader;
   #began = false;
   #alive = false;
+  /** Where the operations of the phase under way stand in it. */
+  #indexOf: ReadonlyMap<Operation, number> = new Map();
 
   constructor(script: Script, options: RunOptions) {
     this.#script = script;
@@ -98,10 +100,17 @@ export class ScriptRunner {
   runPhase(phase: ScriptPhase, n: number): PhaseRecord {
     const results = new Map<Operation, string>();
     const events: PhaseEvent[] = [];
+    const calls: PhaseCall[] = [];
+    const take = (): void => {
+      const taken = this.machine.log.takeNumbered();
+      calls.push(...taken.calls.map(({ at, by, index, ends }) => ({ at: events.length + at, by, index, ends })));
+      events.push(...taken.events);
+    };
+    this.#indexOf = new Map(phase.operations.map((operation, i) => [operation, i]));
     for (const step of phase.steps) {
       const expectation = step.threads[0].operations[0];
       if (step.threads.length === 1 && expectation.op === 'expect') {
-        events.push(...this.machine.log.take());
+        take();
         const last = [...results.values()].at(-1);
         const { vm } = this.machine.thread(IOCTL_THREAD);
         const failure = checkExpectation(vm, expectation.values, { events, result: last, stats: this.#stats });
@@ -112,13 +121,14 @@ export class ScriptRunner {
       }
       this.#runStep(step, results);
     }
-    events.push(...this.machine.log.take());
+    take();
     const counters = this.#stats.read();
     return {
       n,
       words: phase.words,
       results: phase.operations.map((operation) => results.get(operation) ?? ''),
       events,
+      calls,
       counters: this.#alive ? counters : {},
       end: this.#alive ? dumpState(this.machine.thread(IOCTL_THREAD).vm.kvm) : null,
     };
@@ -137,7 +147,14 @@ export class ScriptRunner {
   }
 
   *#thread(thread: ScriptThread, results: Map<Operation, string>): Task<void> {
-    for (const operation of thread.operations) results.set(operation, yield* this.#operation(thread, operation));
+    const { log } = this.machine;
+    for (const operation of thread.operations) {
+      const index = this.#indexOf.get(operation)!;
+      const by = vcpuOf(operation) === undefined ? thread.name : vcpuThread(vcpuOf(operation)!);
+      log.call(by, index, false);
+      results.set(operation, yield* this.#operation(thread, operation));
+      log.call(by, index, true);
+    }
     this.#options.onThreadEnd?.(thread.name);
   }
 

@@ -25,8 +25,8 @@ export interface RecordedFault {
   readonly invalidated: boolean;
   /** It was handled in the address space of system-management mode. */
   readonly smm: boolean;
-  /** It installed a 4K leaf that is writable: for a read, because the host had a page of its own there. */
-  readonly writableLeaf: boolean;
+  /** Level of the writable leaf that it installed, else 0: for a read, writable because the host had a page of its own there. */
+  readonly writableLeaf: number;
 }
 
 /** A vCPU loads a root. */
@@ -195,7 +195,7 @@ export class RecordingBuilder {
       if (fault) fault.result = parseFields(text).ret ?? null;
       this.#handling.delete(pid);
     } else if (event === 'kvm_mmu_set_spte') {
-      if (fault) fault.writableLeaf = /\(rw\S*\) level 1\b/.test(text);
+      if (fault) fault.writableLeaf = Number(/\(rw\S*\) level (\d)/.exec(text)?.[1] ?? 0);
     } else if (event === 'kvm_unmap_hva_range') {
       if (fault) fault.invalidated = true;
     } else if (event === 'load_pgd') {
@@ -225,7 +225,7 @@ export class RecordingBuilder {
     const smm = this.#loads.get(pid)?.smm ?? false;
     const recorded: Mutable<RecordedFault> = {
       ...{ what: 'fault', us, vcpu, gfn, access, present, reserved },
-      ...{ result: null, invalidated: false, smm, writableLeaf: false },
+      ...{ result: null, invalidated: false, smm, writableLeaf: 0 },
     };
     // Where returns are not recorded: who changes the host's mapping for a fault and faults again had to try again.
     const last = this.#handling.get(pid);

@@ -125,15 +125,15 @@ function smallBefore({ initialLeaves }: Recording): ReadonlySet<number> {
  * Pages that the host had populated before the guest came: those that a read, the first access to them, mapped writable. A read
  * of anonymous memory that nobody has written maps the zero page.
  */
-function populatedBefore(recording: Recording): number[] {
+function populatedBefore(recording: Recording): RecordedFault[] {
   const seen = new Set<number>();
-  const populated: number[] = [];
+  const populated: RecordedFault[] = [];
   for (const event of recording.events) {
     if (event.what !== 'fault' || event.reserved || seen.has(event.gfn)) continue;
     // What was given up says nothing.
     if (event.result === RetPf.retry) continue;
     seen.add(event.gfn);
-    if (event.access !== 'write' && event.writableLeaf) populated.push(event.gfn);
+    if (event.access !== 'write' && event.writableLeaf > 0) populated.push(event);
   }
   return populated;
 }
@@ -158,7 +158,7 @@ export function planReplay(recording: Recording, type: MemoryRegionConfig['type'
 
   for (const slot of before) planner.memslot(slot, 0, TraceDetail.before);
   for (const block of smallBefore(recording)) planner.smallPages(before, block);
-  for (const gfn of populatedBefore(recording)) planner.populate(existing, gfn);
+  for (const { gfn, writableLeaf } of populatedBefore(recording)) planner.populate(existing, gfn, writableLeaf > 1);
   if (planner.events.length > 0) planner.done(0, TraceDetail.before);
   planner.events.push(...accesses);
   for (const event of inOrder(recording.events, atEffect)) planner.add(event);
@@ -236,11 +236,11 @@ class Planner {
     this.#operation(TraceEvent.memslot, us, operand, detail);
   }
 
-  /** The host has a page behind `gfn`. Where it has huge pages they come as they did then. */
-  populate(slots: readonly RecordedSlot[], gfn: number): void {
+  /** The host has a page behind `gfn`, a huge one or a small one. */
+  populate(slots: readonly RecordedSlot[], gfn: number, huge: boolean): void {
     const slot = slots.find((known) => known.asId === 0 && holds(known, gfn));
     const place = slot && this.#memory.find(hvaOf(slot, gfn));
-    if (!place || this.#memory.regions[place.region].type !== '4k') return;
+    if (!place || huge === (this.#memory.regions[place.region].type === '4k')) return;
     this.#operation(TraceEvent.populate, 0, [place.region, place.page, 1], TraceDetail.before);
   }
 

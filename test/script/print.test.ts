@@ -70,13 +70,13 @@ describe('runs as JSON', () => {
 describe('the trace', () => {
   const lines: string[] = [];
   const done = run();
-  const printer = new TracePrinter({ print: (line) => lines.push(line), kvm: kvmOf(done) });
-  for (const { events } of done.phases) for (const event of events) printer.event(event);
+  const printer = new TracePrinter({ print: (line) => lines.push(line), script: done.script, kvm: kvmOf(done) });
+  for (const [n, phase] of done.phases.entries()) printer.phase(phase, done.script.phases[n].operations);
   const events = lines.filter((line) => !line.startsWith('#'));
 
   it('has the columns of the trace file', () => {
     expect(lines[0]).toBe('# tracer: nop');
-    for (const line of events) expect(line).toMatch(/^ +\S+-\d+ +\[\d{3}\] \.{5} +\d+\.\d{6}: [a-z_.]+:( .*)?$/);
+    for (const line of events) expect(line).toMatch(/^ +\S+-\d+ +\[\d{3}\] \.{3}[.1]\. +\d+\.\d{6}: [a-z_]+: .*$/);
   });
 
   it.each([
@@ -88,11 +88,21 @@ describe('the trace', () => {
       /: fast_page_fault: vcpu 0 gva 10001000 error_code P\|W\|U\|0x100000000 sptep [0-9a-f]+ old 0x[0-9a-f]+e65 new [0-9a-f]+e67 spurious 0 fixed 1$/,
       1,
     ],
-    [/: mark_mmio_spte: gfn 30000 access 7 gen 6$/, 1],
-    [/: npf_done: gpa=0x30000000 ret=2$/, 1],
+    [/: mark_mmio_spte: sptep:ffff888[0-9a-f]+ gfn 30000 access 7 gen 6$/, 1],
+    [/: npf_done: \(kvm_mmu_do_page_fault\+0x1e8\/0x230 \[kvm\] <- kvm_tdp_page_fault\) gpa=0x30000000 ret=2$/, 1],
+    [/: kvm_mmu_set_spte: gfn 10200 spte [0-9a-f]+ee7 \(rwxu\) level 2 at [1-9a-f][0-9a-f]*408$/, 1],
+    [
+      /: ioctl_memslot: \(kvm_vm_ioctl\+0x4\/0x18b0 \[kvm\]\) cmd=0x40a0ae49 slot=1 flags=0x1 gpa=0x10000000 size=0x400000 hva=0x100080000000$/,
+      1,
+    ],
+    [/: ioctl_enable_cap: .* cap=168 arg0=0x1$/, 1],
+    [/: ioctl_get_dirty_log: .* cmd=0x4010ae42 slot=1$/, 1],
+    [/: ioctl_create_vcpu: .* cmd=0xae41 id=0$/, 1],
+    [/: load_pgd: \(svm_load_mmu_pgd\+0x4\/0xf0 \[kvm_amd\]\) root=0x[1-9a-f][0-9a-f]*000 level=4$/, 1],
+    [/: vm_destroy: /, 1],
     [/: kvm_mmu_get_page: sp gen 0 gfn 10000 l1 8-byte q0 direct wux nxe ad root 0 sync new$/, 1],
     [/: kvm_mmu_prepare_zap_page: sp gen 0 gfn 10000 l1 8-byte q0 direct wux nxe ad root 0 sync$/, 1],
-    [/: try_split: start=0x10000 end=0x10400 target=1 shared=1$/, 1],
+    [/: try_split: \(kvm_tdp_mmu_try_split_huge_pages\+0x4\/0xb0 \[kvm\]\) start=0x10000 end=0x10400 target=1 shared=1$/, 1],
   ])('prints %s', (pattern, times) => {
     expect(events.filter((line) => pattern.test(line))).toHaveLength(times);
   });

@@ -114,7 +114,7 @@ describe('what recordings differ in', () => {
       '7 [000] ..... 1.000004: load_pgd: (svm_load_mmu_pgd+0x4/0xf0 [kvm_amd]) root=0x101852000 level=4',
     );
     expect(events).toMatchObject([
-      { what: 'fault', access: 'exec', result: 5, smm: true, writableLeaf: true, invalidated: false },
+      { what: 'fault', access: 'exec', result: 5, smm: true, writableLeaf: 1, invalidated: false },
       { what: 'load', vcpu: 1, smm: false },
     ]);
     expect(mmuEvents).toEqual({

@@ -81,8 +81,8 @@ function printOutcome(source: Script, outcome: ScriptOutcome, flags: Flags, { pr
     return;
   }
   if (flags.trace) {
-    const trace = new TracePrinter({ print, kvm });
-    for (const { events } of phases) for (const event of events) trace.event(event);
+    const trace = new TracePrinter({ print, kvm, script: source });
+    for (const [n, phase] of phases.entries()) trace.phase(phase, source.phases[n].operations);
     // The text is a trace to its end: what is no event is a comment.
     print(`# ${verdict.kind}  ${verdict.text}`);
     return;

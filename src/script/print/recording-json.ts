@@ -52,7 +52,7 @@ function phaseJson(phase: PhaseRecord, operations: readonly Operation[], kindOf:
   return {
     n: phase.n,
     words: phase.words,
-    ops: operations.map((operation, i) => operationJson(operation, phase.results[i])),
+    ops: operations.map((operation, i) => ({ ...operationJson(operation, phase.results[i]), ...startOf(phase, i) })),
     changes,
     events,
     event_counts: countEvents(phase.events, kindOf),
@@ -64,6 +64,12 @@ function phaseJson(phase: PhaseRecord, operations: readonly Operation[], kindOf:
         ) ?? null,
     },
   };
+}
+
+/** `at_event`: index of the event that came next when the operation began. */
+function startOf({ calls }: PhaseRecord, operation: number): JsonObject {
+  const call = calls.find(({ index, ends }) => index === operation && !ends);
+  return call === undefined ? {} : { at_event: call.at };
 }
 
 function changeJson(run: SpteRun, kind: string): JsonObject {

@@ -40,6 +40,17 @@ export interface CounterValue {
 /** Statistics by object (`vm`, `vcpu0`, …) and name. */
 export type PhaseCounters = Readonly<Record<string, Readonly<Record<string, CounterValue>>>>;
 
+/** Where in a phase an operation began, or ended. */
+export interface PhaseCall {
+  /** Index of the event that came next. */
+  readonly at: number;
+  /** The thread that it ran on. */
+  readonly by: string;
+  /** Its place among the operations of the phase. */
+  readonly index: number;
+  readonly ends: boolean;
+}
+
 /** All of one phase. */
 export interface PhaseRecord {
   readonly n: number;
@@ -47,6 +58,8 @@ export interface PhaseRecord {
   /** What each operation said, in the order of the script; '' for those that say nothing. */
   readonly results: readonly string[];
   readonly events: readonly PhaseEvent[];
+  /** When operations began and ended, in order. */
+  readonly calls: readonly PhaseCall[];
   readonly counters: PhaseCounters;
   /** The page table at the end; null without a valid root. */
   readonly end: readonly StateRow[] | null;

@@ -10,7 +10,7 @@ import type { Geometry, Gfn, Level } from '../../mmu/level.ts';
 import { PfErr, RetPf } from '../../mmu/page-fault-info.ts';
 import type { Spte } from '../../mmu/spte.ts';
 import type { MmuTrace, TracedOperation } from '../../mmu/trace.ts';
-import { hex, type PhaseEvent } from './event.ts';
+import { hex, type PhaseCall, type PhaseEvent } from './event.ts';
 import { extendRun, type SpteRun } from './spte-run.ts';
 import type { TracePoints } from './trace-points.ts';
 
@@ -37,6 +37,16 @@ export function errorLetters(code: number): string {
   return letters.map(([bit, letter]) => ((code & bit) !== 0 ? letter : '')).join('');
 }
 
+export interface NumberedCall extends PhaseCall {
+  readonly number: number;
+}
+
+export interface TakenEvents {
+  readonly events: readonly PhaseEvent[];
+  readonly numbers: readonly number[];
+  readonly calls: readonly NumberedCall[];
+}
+
 /** The events of the phase in progress, of all threads of a VM, and what is common to their recorders. */
 export class EventLog {
   /** Set when the first handle on the VM is made. */
@@ -55,6 +65,7 @@ export class EventLog {
   readonly #next: () => number;
   #events: PhaseEvent[] = [];
   #numbers: number[] = [];
+  #calls: NumberedCall[] = [];
   /** The number given last: of an event, or of a change within a run. */
   #last = -1;
 
@@ -69,12 +80,21 @@ export class EventLog {
     return this.takeNumbered().events;
   }
 
-  /** As {@link take}, with the number of each event: of a run of changes that of its first. */
-  takeNumbered(): { readonly events: readonly PhaseEvent[]; readonly numbers: readonly number[] } {
-    const taken = { events: this.#events, numbers: this.#numbers };
+  /** As {@link take}, with the number of each event, of a run of changes that of its first; and with the calls among them. */
+  takeNumbered(): TakenEvents {
+    const taken = { events: this.#events, numbers: this.#numbers, calls: this.#calls };
     this.#events = [];
     this.#numbers = [];
+    this.#calls = [];
     return taken;
+  }
+
+  /** An operation of the script, number `index` of its phase, begins or ends on thread `by`. */
+  call(by: string, index: number, ends: boolean): void {
+    const number = this.#next();
+    this.#calls.push({ at: this.#events.length, by, index, ends, number });
+    // It does not come between two changes of a run.
+    if (number === this.#last + 1) this.#last = number;
   }
 
   add(e: string, by: string, fields: Fields = {}, detail?: Fields): void {
@@ -185,8 +205,8 @@ export class Recorder implements MmuTrace, Probe {
   spteFrozen(): void {}
   spteThawed(): void {}
 
-  getPage(_page: number, gfn: Gfn, level: Level): void {
-    this.#add('new_table', { gfn: hex(gfn), level });
+  getPage(page: number, gfn: Gfn, level: Level): void {
+    this.#add('new_table', { gfn: hex(gfn), level }, { page });
   }
 
   prepareZapPage(_page: number, gfn: Gfn, level: Level): void {

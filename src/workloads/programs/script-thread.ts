@@ -11,8 +11,7 @@ import { type Address, read, type Task, wait, wake, write } from '../../machine/
 import { wakeWorkers } from '../../machine/workqueue.ts';
 import { zapQueuedRoot } from '../../mmu/zap-worker.ts';
 import { isVcpuThread, type ProgramLane, type ProgramStep, type ScriptProgram, takesPart } from '../../script/program.ts';
-import type { PhaseEvent } from '../../script/record/event.ts';
-import { EventLog, Recorder } from '../../script/record/recorder.ts';
+import { EventLog, Recorder, type TakenEvents } from '../../script/record/recorder.ts';
 import { TRACE_POINTS } from '../../script/record/trace-points.ts';
 import { IOCTL_THREAD } from '../../script/script.ts';
 import { SpteFilter } from '../../script/spte-filter.ts';
@@ -41,7 +40,7 @@ export interface ScriptInput {
 /** What a thread reports while the script runs. */
 export type ScriptReport =
   /** What happened on it, and the number of each event in the order of all threads. */
-  | { readonly kind: 'events'; readonly events: readonly PhaseEvent[]; readonly numbers: readonly number[] }
+  | ({ readonly kind: 'events' } & TakenEvents)
   /** What an operation said. */
   | { readonly kind: 'result'; readonly phase: number; readonly index: number; readonly said: string }
   /** A phase is over, or an expectation is to be checked: events up to that number belong before it. */
@@ -201,7 +200,9 @@ class ScriptThread {
         return false;
       }
       if (on !== this.#name) continue;
+      this.#log.call(this.#name, index, false);
       const said = yield* this.#operation(operation);
+      this.#log.call(this.#name, index, true);
       this.#tell({ kind: 'result', phase, index, said });
       yield* this.#advance(number, i + 1);
     }
@@ -284,8 +285,9 @@ class ScriptThread {
 
   /** Reports what happened since the last time. */
   report = (): void => {
-    const { events, numbers } = this.#log.takeNumbered();
-    if (events.length > 0) this.#context.report?.({ kind: 'events', events, numbers } satisfies ScriptReport);
+    const taken = this.#log.takeNumbered();
+    if (taken.events.length + taken.calls.length === 0) return;
+    this.#context.report?.({ kind: 'events', ...taken } satisfies ScriptReport);
   };
 
   #tell(report: ScriptReport): void {
