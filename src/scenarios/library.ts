@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readScriptText } from '../script/read-script.ts';
 import { UsageError, unknownName } from '../workloads/usage-error.ts';
 import { parseScenario, type Scenario } from './scenario.ts';
 
@@ -37,8 +38,7 @@ function loadNamed(name: string): Scenario {
 /** A scenario by name, or by the file of a script. Errors: UsageError with the nearest name; ScriptError. */
 export function loadScenario(nameOrFile: string): Scenario {
   if (nameOrFile.endsWith(SUFFIX)) {
-    if (!existsSync(nameOrFile)) throw new UsageError(`there is no file ${nameOrFile}`);
-    return parseScenario(readFileSync(nameOrFile, 'utf8'), path.basename(nameOrFile, SUFFIX), nameOrFile);
+    return parseScenario(readScriptText(nameOrFile), path.basename(nameOrFile, SUFFIX), nameOrFile);
   }
   const names = scenarioNames();
   if (!names.includes(nameOrFile)) throw unknownName('scenario', nameOrFile, names);

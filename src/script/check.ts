@@ -15,12 +15,15 @@ const VCPUS_MAX = 1024;
 const ENTRIES_MAX = 512;
 /** A dirty ring of two entries. */
 const RING_BYTES_MIN = 32;
+/** What may still be done when the VM is gone. */
+const AFTER_DESTROY: readonly string[] = ['shell', 'wait', 'expect'];
 /** Levels of huge pages: 2M and 1G. */
 const HUGE_LEVEL: Readonly<Record<string, number>> = { '2m': 1, '1g': 2 };
 
 class Checker {
   readonly #file: string;
   #vm: Values<'vm'> | null = null;
+  #destroyed = false;
   readonly #memory = new Map<string, number>();
 
   constructor(file: string) {
@@ -38,7 +41,9 @@ class Checker {
         return;
       default:
         if (this.#vm === null && op !== 'shell') this.#fail(line, `'${op}' before 'vm': there is no VM yet`);
+        if (this.#destroyed && !AFTER_DESTROY.includes(op)) this.#fail(line, `'${op}' after 'destroy': there is no VM any more`);
     }
+    if (op === 'destroy') this.#destroyed = true;
     this.#checkUse(operation);
   }
 
@@ -104,6 +109,9 @@ class Checker {
       case 'hosttouch':
         this.#checkRange(operation.values.mem, operation.values.off, operation.values.n * PAGE_BYTES, line);
         break;
+      case 'expect':
+        this.#checkExpectation(operation.values, line);
+        return;
       case 'age':
         if (operation.values.mem !== undefined) {
           const { mem, off, len = PAGE_BYTES } = operation.values;
@@ -111,6 +119,26 @@ class Checker {
         }
         return;
       default:
+    }
+  }
+
+  /** What an expectation of its kind cannot do without. */
+  #checkExpectation(expect: Values<'expect'>, line: number): void {
+    const { what, gfn, name, delta, total, slot, n, bits } = expect;
+    const wants = (missing: boolean, key: string): void => {
+      if (missing) this.#fail(line, `expect ${what}: ${key} is missing`);
+    };
+    if (this.#destroyed && what !== 'result' && what !== 'changes') {
+      this.#fail(line, `'expect ${what}' after 'destroy': there is no VM any more`, ['result', 'changes']);
+    }
+    if (what === 'mapped' || what === 'unmapped') wants(gfn === undefined, "'gfn'");
+    if (what === 'counter') wants(name === undefined, "'name'");
+    if (what === 'counter') wants(delta === undefined && total === undefined, "'delta' or 'total'");
+    if (what === 'dirty') wants(slot === undefined, "'slot'");
+    if (what === 'dirty') wants(n === undefined && gfn === undefined, "'n' or 'gfn'");
+    if (what === 'changes') wants(n === undefined, "'n'");
+    if (bits !== undefined && !/^0x[0-9a-f]+$/.test(bits)) {
+      this.#fail(line, `expect ${what}: bits=${bits}`, ['0x and lower-case hexadecimal']);
     }
   }
 

@@ -90,7 +90,7 @@ export class ScriptMachine {
     const names = threadNames(script, vm.vcpus);
     this.config = configOf(script, vm, names.length, options);
     const { arenaWords } = new VmLayout(this.config);
-    this.memory = new PlainMemory(new Int32Array(new SharedArrayBuffer(4 * arenaWords)));
+    this.memory = new PlainMemory(allocate(script, arenaWords));
     this.layout = createVm(this.memory, this.config);
     this.codeSlot = vm.code !== 0;
     const { kernel } = this.config;
@@ -149,6 +149,16 @@ export class ScriptMachine {
   }
 }
 
+/** Errors: ScriptError where this machine has not so much memory. */
+function allocate(script: Script, words: number): Int32Array<SharedArrayBuffer> {
+  try {
+    return new Int32Array(new SharedArrayBuffer(4 * words));
+  } catch {
+    const message = `the VM takes ${(words / 2 ** 28).toFixed(1)} GiB to model, which this machine does not have`;
+    throw new ScriptError({ file: script.file, line: vmLine(script), message });
+  }
+}
+
 export function vmOf(script: Script): Values<'vm'> {
   for (const { operations } of script.phases) {
     for (const operation of operations) if (operation.op === 'vm') return operation.values;
@@ -190,8 +200,12 @@ export function configOf(script: Script, vm: Values<'vm'>, threads: number, opti
     }
   }
   const pages = memory.reduce((sum, region) => sum + region.pages, 0);
+  const fail = (message: string): never => {
+    throw new ScriptError({ file: script.file, line: vmLine(script), message });
+  };
+  let config: VmConfig;
   try {
-    return vmConfig({
+    config = vmConfig({
       vcpus: vm.vcpus,
       threads,
       kernel,
@@ -207,8 +221,19 @@ export function configOf(script: Script, vm: Values<'vm'>, threads: number, opti
       params,
     });
   } catch (error) {
-    throw new ScriptError({ file: script.file, line: 0, message: (error as Error).message });
+    return fail((error as Error).message);
   }
+  const { arenaWords } = new VmLayout(config);
+  if (arenaWords > ARENA_WORDS_MAX) fail(`the VM takes ${Math.ceil(arenaWords / 2 ** 28)} GiB to model, 8 GiB are the most`);
+  return config;
+}
+
+/** Addresses are 32-bit integers. */
+const ARENA_WORDS_MAX = 2 ** 31 - 2 ** 20;
+
+function vmLine(script: Script): number {
+  const operations = script.phases.flatMap((phase) => phase.operations);
+  return operations.find(({ op }) => op === 'vm')?.line ?? 0;
 }
 
 /** Enough tables for all memory at 4K, three times over: old ones wait for a grace period while new ones are made. */

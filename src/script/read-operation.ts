@@ -57,7 +57,7 @@ export function readOperation(raw: RawOperation): Operation {
 type Fail = (message: string, allowed?: readonly string[]) => never;
 
 function readValue(op: string, parameter: Parameter, word: string | undefined, fail: Fail): number | string | undefined {
-  const { name, kind, choices, min } = parameter;
+  const { name, kind, choices, min, max = NUMBER_MAX } = parameter;
   if (word === undefined) {
     if (parameter.default !== undefined || parameter.optional) return parameter.default;
     return fail(`${op}: '${name}' is missing`, choices);
@@ -72,7 +72,7 @@ function readValue(op: string, parameter: Parameter, word: string | undefined, f
     return fail(`${op}: ${name}: '${word}' is no number`, allowed);
   }
   if (min !== undefined && value < min) fail(`${op}: ${name}: ${word} is too small`, [`${min} or more`]);
-  if (value > NUMBER_MAX) fail(`${op}: ${name}: ${word} is too large`, [`up to ${NUMBER_MAX}`]);
+  if (value > max) fail(`${op}: ${name}: ${word} is too large`, [`up to ${max}`]);
   return value;
 }
 

@@ -96,7 +96,11 @@ class StepBuilder {
 
   #checkVcpus(): void {
     const users = new Map<number, string>();
-    for (const { name, operations } of this.#threads) {
+    for (const { name, line, operations } of this.#threads) {
+      if (operations.length === 0) this.#fail(line, `thread '${name}' has no operation`);
+      // A thread of that name is the vCPU's own.
+      const own = /^vcpu(\d+)$/.exec(name);
+      if (own !== null) users.set(Number(own[1]), users.get(Number(own[1])) ?? name);
       for (const operation of operations) {
         const vcpu = vcpuOf(operation);
         if (vcpu === undefined) continue;

@@ -19,6 +19,7 @@ export interface Parameter {
   readonly optional?: true;
   readonly choices?: readonly string[];
   readonly min?: number;
+  readonly max?: number;
 }
 
 export interface OperationDefinition {
@@ -33,7 +34,9 @@ const VCPU = { name: 'vcpu', kind: 'number', min: 0 } as const;
 const GFN = { name: 'gfn', kind: 'number', min: 0 } as const;
 const PAGES = { name: 'n', kind: 'number', default: 1, min: 1 } as const;
 const SLOT = { name: 'id', kind: 'number', min: 0 } as const;
-const AS = { name: 'as', kind: 'number', default: 0, min: 0 } as const;
+const AS = { name: 'as', kind: 'number', default: 0, min: 0, max: 1 } as const;
+/** KVM_MEM_LOG_DIRTY_PAGES and KVM_MEM_READONLY. */
+const FLAGS_MAX = 3;
 const MEM = { name: 'mem', kind: 'word' } as const;
 const OFF = { name: 'off', kind: 'size', default: 0, min: 0 } as const;
 const LEN = { name: 'len', kind: 'size', min: 1 } as const;
@@ -78,12 +81,12 @@ export const OPERATIONS = {
       { name: 'disable_quirks', kind: 'number', default: 0, min: 0 },
       { name: 'kernel', kind: 'word', optional: true, choices: ['5.15', '5.18', '6.1', '6.12', '6.13'] },
       { name: 'cpu', kind: 'word', default: 'npt', choices: ['npt', 'ept'] },
-      { name: 'ad', kind: 'number', default: 1, min: 0 },
+      { name: 'ad', kind: 'number', default: 1, min: 0, max: 1 },
       { name: 'entries', kind: 'number', default: 512, min: 2 },
       { name: 'levels', kind: 'number', default: 4, min: 4 },
       { name: 'lock', kind: 'word', default: 'rwlock', choices: ['rwlock', 'spinlock'] },
       { name: 'iter', kind: 'word', default: 'plain', choices: ['plain', 'skip32', 'only-present'] },
-      { name: 'code', kind: 'number', default: 1, min: 0 },
+      { name: 'code', kind: 'number', default: 1, min: 0, max: 1 },
       { name: 'pages', kind: 'number', optional: true, min: 8 },
     ],
   },
@@ -93,18 +96,25 @@ export const OPERATIONS = {
     keys: [
       { name: 'type', kind: 'word', default: '4k', choices: ['4k', 'thp', '2m', '1g'] },
       { name: 'size', kind: 'size', min: 1 },
-      { name: 'populate', kind: 'number', default: 0, min: 0 },
+      { name: 'populate', kind: 'number', default: 0, min: 0, max: 1 },
     ],
   },
   slot: {
     help: 'KVM_SET_USER_MEMORY_REGION: create a memslot',
     args: [SLOT],
-    keys: [GFN, { name: 'npages', kind: 'number', min: 1 }, MEM, OFF, { name: 'flags', kind: 'number', default: 0, min: 0 }, AS],
+    keys: [
+      GFN,
+      { name: 'npages', kind: 'number', min: 1 },
+      MEM,
+      OFF,
+      { name: 'flags', kind: 'number', default: 0, min: 0, max: FLAGS_MAX },
+      AS,
+    ],
   },
   setflags: {
     help: 'KVM_SET_USER_MEMORY_REGION: change the flags of a memslot',
     args: [SLOT],
-    keys: [{ name: 'flags', kind: 'number', min: 0 }, AS],
+    keys: [{ name: 'flags', kind: 'number', min: 0, max: FLAGS_MAX }, AS],
   },
   moveslot: { help: 'KVM_SET_USER_MEMORY_REGION: move a memslot', args: [SLOT], keys: [GFN, AS] },
   delslot: { help: 'KVM_SET_USER_MEMORY_REGION: delete a memslot', args: [SLOT], keys: [AS] },
@@ -151,7 +161,7 @@ export const OPERATIONS = {
       OFF,
       LEN,
       { name: 'type', kind: 'word', optional: true, choices: ['4k', 'thp', '2m', '1g'] },
-      { name: 'populate', kind: 'number', default: 0, min: 0 },
+      { name: 'populate', kind: 'number', default: 0, min: 0, max: 1 },
     ],
   },
   hosttouch: {
@@ -178,7 +188,11 @@ export const OPERATIONS = {
   role: {
     help: 'the vCPU goes over to the roots of another role: in SMM, or for a nested guest',
     args: [],
-    keys: [VCPU, { name: 'smm', kind: 'number', default: 0, min: 0 }, { name: 'nested', kind: 'number', default: 0, min: 0 }],
+    keys: [
+      VCPU,
+      { name: 'smm', kind: 'number', default: 0, min: 0, max: 1 },
+      { name: 'nested', kind: 'number', default: 0, min: 0, max: 1 },
+    ],
   },
   resched: {
     help: 'the scheduler wants the processor back at every n-th look of this thread; 0: never',
@@ -197,7 +211,7 @@ export const OPERATIONS = {
       { name: 'gfn', kind: 'number', optional: true, min: 0 },
       { name: 'level', kind: 'number', optional: true, min: 1 },
       { name: 'bits', kind: 'word', optional: true },
-      { name: 'as', kind: 'number', default: 0, min: 0 },
+      AS,
       { name: 'name', kind: 'word', optional: true },
       { name: 'delta', kind: 'number', optional: true },
       { name: 'total', kind: 'number', optional: true },

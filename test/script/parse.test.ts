@@ -116,3 +116,23 @@ describe('mistakes', () => {
     expect(mistake(...lines)).toMatch(message);
   });
 });
+
+describe('what makes no sense is refused, by file and line', () => {
+  const BASE = 'vm vcpus=1\nmem A size=4M\nslot 1 gfn=16 npages=4 mem=A\n';
+
+  it.each([
+    ['getlog 1 as=9', 'f.kt:4: getlog: as: 9 is too large (allowed: up to 1)'],
+    ['setflags 1 flags=255', 'f.kt:4: setflags: flags: 255 is too large (allowed: up to 3)'],
+    ['destroy\ntouch vcpu=0 gfn=16 op=w', "f.kt:5: 'touch' after 'destroy': there is no VM any more"],
+    ['destroy\ndestroy', "f.kt:5: 'destroy' after 'destroy': there is no VM any more"],
+    ['thread a\nthread b\njoin', "f.kt:4: thread 'a' has no operation"],
+    ['thread vcpu0\nzapall\nthread g\ntouch vcpu=0 gfn=16 op=w', "f.kt:7: vCPU 0 runs on thread 'vcpu0' at the same time"],
+    ['expect mapped', "f.kt:4: expect mapped: 'gfn' is missing"],
+    ['expect counter name=pages_4k', "f.kt:4: expect counter: 'delta' or 'total' is missing"],
+    ['expect dirty slot=1', "f.kt:4: expect dirty: 'n' or 'gfn' is missing"],
+    ['expect mapped gfn=16 bits=zz', 'f.kt:4: expect mapped: bits=zz (allowed: 0x and lower-case hexadecimal)'],
+    ['mem code size=4M', "f.kt:4: memory 'code' is that of the guest's code (allowed: any other name)"],
+  ])('%j', (lines, message) => {
+    expect(() => parseScript(`${BASE}${lines}\n`, 'f.kt')).toThrow(message);
+  });
+});

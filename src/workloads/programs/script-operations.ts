@@ -225,8 +225,11 @@ function* getlog(vm: Vm, { id, as }: Values<'getlog'>): Task<string> {
 }
 
 function* clearlog(vm: Vm, { id, as, first, n, every }: Values<'clearlog'>): Task<string> {
-  const bitmap = new Uint32Array(2 * Math.ceil(n / 64));
-  for (let i = 0; i < n; i += every) bitmap[i >>> 5] |= 1 << (i & 31);
+  const slot = (yield* vm.slots.all(vm.kvm, as)).find((s) => s.id === id);
+  // Of what goes beyond the slot nothing is looked at: the ioctl fails.
+  const pages = Math.min(n, slot?.npages ?? 0);
+  const bitmap = new Uint32Array(2 * Math.ceil(pages / 64));
+  for (let i = 0; i < pages; i += every) bitmap[i >>> 5] |= 1 << (i & 31);
   return `clearlog ${returned(yield* clearDirtyLog(vm, { slot: id, asId: as, firstPage: first, pages: n, bitmap }))}`;
 }
 
