@@ -1,6 +1,7 @@
 /** A failure of the explorer, printed and kept: the same for `explore`, `bugs` and `replay`. */
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { switchesOf } from '../engines/explore/shrink.ts';
 import { parseToken } from '../engines/explore/token.ts';
 import type { BugSwitches } from '../mmu/bug-switches.ts';
 import { failureLines } from '../report/explore-columns.ts';
@@ -68,17 +69,44 @@ export function describeFailure(
   return failureLines(trace, style);
 }
 
-/** Keeps a finding in `folder`, once: as JSON, token and text. */
+/**
+ * Keeps a finding in `folder`, as JSON, token and text. A finding is a rule that broke in a scenario with certain bugs: of several
+ * schedules that come to it, the one with the fewest context switches and then steps stays. Errors: UsageError where the folder
+ * cannot be written to.
+ */
 export function keepFinding(
   folder: string,
   scenario: Scenario,
   bugs: BugSwitches,
   finding: { rule: string; token: string },
 ): void {
-  mkdirSync(folder, { recursive: true });
-  const base = path.join(folder, `${scenario.name}-${finding.rule}`);
+  const base = path.join(folder, `${[scenario.name, ...switchedOn(bugs)].join('+')}-${finding.rule}`);
   const token = replayName(scenario.name, bugs, finding.token);
-  writeFileSync(`${base}.json`, `${JSON.stringify({ scenario: scenario.name, bugs, ...finding, replay: token }, null, 1)}\n`);
-  writeFileSync(`${base}.token`, `${token}\n`);
-  writeFileSync(`${base}.txt`, `${describeFailure(scenario, bugs, finding.token, PLAIN).join('\n')}\n`);
+  try {
+    mkdirSync(folder, { recursive: true });
+    if (existsSync(`${base}.token`) && !isShorter(token, readFileSync(`${base}.token`, 'utf8'))) return;
+    const json = JSON.stringify({ scenario: scenario.name, bugs, ...finding, replay: token }, null, 1);
+    writeFileSync(`${base}.json`, `${json}\n`);
+    writeFileSync(`${base}.token`, `${token}\n`);
+    writeFileSync(`${base}.txt`, `${describeFailure(scenario, bugs, finding.token, PLAIN).join('\n')}\n`);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw new UsageError(`--out ${folder}: cannot be written: ${code}`);
+  }
+}
+
+/** Whether `token` replays in fewer switches or steps than `kept`, or that one cannot be replayed any more. */
+function isShorter(token: string, kept: string): boolean {
+  const parsed = [token, kept].map((text) => {
+    try {
+      return parseToken(text.slice(text.indexOf('@') + 1));
+    } catch {
+      return null;
+    }
+  });
+  const [found, before] = parsed;
+  if (found === null || before === null || found.hash !== before.hash) return true;
+  const difference = switchesOf(found.schedule) - switchesOf(before.schedule);
+  return difference < 0 || (difference === 0 && found.schedule.length < before.schedule.length);
 }

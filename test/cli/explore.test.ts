@@ -2,6 +2,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { keepFinding } from '../../src/cli/explore-failure.ts';
+import { explore } from '../../src/engines/explore/explore.ts';
+import { loadScenario } from '../../src/scenarios/library.ts';
+import { VmProgram } from '../../src/scenarios/vm-program.ts';
+import { UsageError } from '../../src/workloads/usage-error.ts';
 import { runCommand } from './in-process.ts';
 
 let folder = '';
@@ -57,7 +62,11 @@ describe('a failure', () => {
     const args = [...seeded, '--executions', '3000', '--out', at('kept'), '--html', at('page.html')];
     const found = await runCommand(args);
     expect(found.code).toBe(127);
-    expect(found.out.at(-1)).toMatch(/^FAIL: mapped-before-flush: /);
+    const [, switches, before] = /^FAIL: mapped-before-flush: .* and (\d+) context switches, of \d+ and (\d+)\)$/.exec(
+      found.out.at(-1)!,
+    )!;
+    expect(Number(before)).toBeGreaterThan(9);
+    expect(Number(switches)).toBe(1);
     const files = readdirSync(at('kept')).sort();
     expect(files.map((file) => path.extname(file))).toEqual(['.json', '.token', '.txt']);
     expect(readFileSync(at('page.html'), 'utf8')).toContain('mapped-before-flush');
@@ -69,6 +78,30 @@ describe('a failure', () => {
     }
     const text = readFileSync(path.join(at('kept'), files.find((name) => name.endsWith('.txt'))!), 'utf8');
     expect(text).toContain('history of gfn');
+  });
+
+  it('is kept by the shortest schedule that comes to it, apart from that of another bug', async () => {
+    const bugs = { 'no-freeze-before-flush': true };
+    const scenario = loadScenario('collapse-against-fault');
+    const [file] = readdirSync(at('kept')).filter((name) => name.endsWith('.token'));
+    const short = readFileSync(path.join(at('kept'), file), 'utf8').trim();
+    const { findings } = await explore(new VmProgram(scenario, { bugs }), {
+      policy: 'random',
+      executions: 3000,
+      depth: 5000,
+      shrink: false,
+    });
+    const folder = at('twice');
+    keepFinding(folder, scenario, bugs, findings[0]);
+    const long = readFileSync(path.join(folder, file), 'utf8').trim();
+    expect(long.length).toBeGreaterThan(short.length);
+    keepFinding(folder, scenario, bugs, { rule: findings[0].rule, token: short.slice(short.indexOf('@') + 1) });
+    keepFinding(folder, scenario, bugs, findings[0]);
+    expect(readFileSync(path.join(folder, file), 'utf8').trim()).toBe(short);
+    expect(file).toContain('+no-freeze-before-flush-mapped-before-flush');
+    expect(readdirSync(folder).length).toBe(3);
+    writeFileSync(at('a-file'), '');
+    expect(() => keepFinding(at('a-file'), scenario, bugs, findings[0])).toThrow(UsageError);
   });
 
   it('is replayed up to a step, where it is none yet, and as JSON', async () => {

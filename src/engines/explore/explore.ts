@@ -76,8 +76,7 @@ export async function explore(from: Program | ProgramSource, asked: Partial<Expl
     throw new ExploreOptionError('jobs above 1 need a program given by module: functions cannot cross to other threads');
   }
   const program = await loadProgram(from);
-  const execution = new Execution(program, options.memory);
-  const hash = programHash(program, execution.memory.initial, options.memory);
+  const hash = programHash(program, new Execution(program, options.memory).memory.initial, options.memory);
   const earlier = options.resume === null ? null : readCheckpoint(options.resume, program.name, hash, options);
   const tally = new Tally();
   if (earlier !== null) tally.add(earlier.tally);
@@ -105,7 +104,7 @@ export async function explore(from: Program | ProgramSource, asked: Partial<Expl
   if (!ended) save(next);
   const seconds = stop.elapsed_s + (earlier?.seconds ?? 0);
   const whole = exhaustive && ended && tally.cutByDepth === 0 && !tally.approximate;
-  const findings = [...tally.failures.values()].map((f) => present(execution, f, hash, options));
+  const findings = [...tally.failures.values()].map((f) => present(program, f, hash, options));
   return {
     program: program.name,
     hash,
@@ -144,8 +143,10 @@ async function search(
 }
 
 /** Shrinks a failure and gives it its token. */
-function present(execution: Execution, failure: Failure, hash: number, options: ExploreOptions): ExploreFinding {
+function present(program: Program, failure: Failure, hash: number, options: ExploreOptions): ExploreFinding {
   const { finding, seed } = failure;
+  // A program belongs to the execution that set it up last, and that was the search's.
+  const execution = new Execution(program, options.memory);
   const less = options.shrink ? shrink(execution, failure.schedule, finding.rule, seed) : null;
   const schedule = less?.schedule ?? failure.schedule;
   return {
