@@ -8,6 +8,7 @@ import { THREADS_MAX } from '../../engines/threads/run-threads.ts';
 import { runRecord } from '../../report/json.ts';
 import { runReport, verdictText } from '../../report/run-report.ts';
 import { verdictOf } from '../../report/verdict.ts';
+import { scenariosAlike } from '../../scenarios/alike.ts';
 import { findWorkload, WORKLOADS } from '../../workloads/index.ts';
 import { type OptionSpec, parseOptions } from '../../workloads/option.ts';
 import { RUN_OPTIONS, runSettings } from '../../workloads/run-settings.ts';
@@ -88,7 +89,19 @@ async function stressWorkload(
   }
   for (const line of runReport(outcome, { style, lockstat })) print(line);
   print('');
+  if (verdict.kind === 'FAIL') for (const line of wayToSchedule(workload.name)) print(line);
   print(verdictText(verdict, style));
+}
+
+/** Real threads do not repeat themselves: what to explore instead, to find the failure with a schedule. */
+function wayToSchedule(workload: string): string[] {
+  const names = scenariosAlike(workload);
+  if (names.length === 0) return [];
+  return [
+    'To look for it with a schedule that can be replayed, explore what pits the same operations against each other:',
+    ...names.map((name) => `  tdpsim explore ${name} --policy pct --time 30`),
+    '',
+  ];
 }
 
 /** Real threads are fewer than the vCPUs of the virtual clock. */
