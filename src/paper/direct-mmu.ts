@@ -8,7 +8,7 @@
 
 import { HASH_BUCKETS, RMAP_HEAD_BYTES } from '../shadow/shadow-layout.ts';
 import type { SimulationOutcome, SimulationTask } from '../simulate/simulation.ts';
-import type { Figure, Paper, Scale } from './figure.ts';
+import { type Figure, type Paper, type Scale, scaled } from './figure.ts';
 import { EAGER_SPLIT_FIT, fittedUltramem } from './fitted-profiles.ts';
 import { phaseNs, taskFor } from './tasks.ts';
 
@@ -20,7 +20,7 @@ const TABLE_BYTES = 2 * MIB;
 const PUBLISHED_BYTES = 4096 * MIB;
 
 /** Guest memory of each vCPU: whole tables, so that every vCPU has its own, as in the large guest. */
-const SIZES: Readonly<Record<Scale, number>> = { default: 2 * MIB, full: PUBLISHED_BYTES };
+const bytesAt = (scale: Scale): number => scaled(scale, TABLE_BYTES, PUBLISHED_BYTES);
 
 /**
  * Buckets of the page hash. The tables of the large guest come one after the other, so that buckets are half as long on average
@@ -64,10 +64,10 @@ export const directMmu: Paper = {
   title: 'A direct MMU without reverse maps, with faults in parallel',
   source: 'B. Gardon, "kvm: mmu: Rework the x86 TDP direct mapped case", RFC, 2019, cover letter',
   describe: (scale) =>
-    `demand paging by userfaultfd, ${VCPUS} vCPUs on ultramem-416, disjoint, ${SIZES[scale] / MIB}M each; rmap-based MMU under the spinlock, ${Math.round(bucketPages(SIZES[scale]))} pages a bucket of its hash on average (as at 4G each), against the TDP MMU (5.15) under the rwlock; nothing is fitted to these figures, remoteNs is scaled as eager-split found it`,
+    `demand paging by userfaultfd, ${VCPUS} vCPUs on ultramem-416, disjoint, ${bytesAt(scale) / MIB}M each; rmap-based MMU under the spinlock, ${Math.round(bucketPages(bytesAt(scale)))} pages a bucket of its hash on average (as at 4G each), against the TDP MMU (5.15) under the rwlock; nothing is fitted to these figures, remoteNs is scaled as eager-split found it`,
   async run(laboratory, scale) {
     const [shadow, tdp] = await Promise.all(
-      (['shadow', 'tdp'] as const).map((mmu) => laboratory.run(directMmuTask(mmu, SIZES[scale]))),
+      (['shadow', 'tdp'] as const).map((mmu) => laboratory.run(directMmuTask(mmu, bytesAt(scale)))),
     );
     const rmapShare = 100 * (RMAP_HEAD_BYTES / PAGE_BYTES + RMAP_HEAD_BYTES / (512 * PAGE_BYTES));
     const figures: Figure[] = [

@@ -4,7 +4,7 @@
  * The prices are fitted to four figures of the runs with KVM_DIRTY_LOG_INITIALLY_SET; the runs without it are predicted, all
  * four of their figures.
  */
-import { initiallySetSeconds, plainSeconds } from './eager-split-runs.ts';
+import { initiallySetSeconds, isFull, plainSeconds } from './eager-split-runs.ts';
 import type { Figure, FigureKind, Paper } from './figure.ts';
 import { EAGER_SPLIT_FIT, fittedSkylake } from './fitted-profiles.ts';
 
@@ -23,7 +23,9 @@ export const eagerSplit: Paper = {
   source: 'D. Matlack, "KVM: x86/mmu: Eager Page Splitting for the TDP MMU", v2, cover letter',
   describe: (scale) =>
     `dirty_log_perf_test, 96 vCPUs on skylake-2s-96, kernel 5.18, EPT with PML; ${
-      scale === 'full' ? '1G each on 1G pages' : '2M each on 2M pages, times scaled by the number of pages; first CLEAR: 1G pages'
+      isFull(scale)
+        ? '1G each on 1G pages'
+        : `${2 * scale}M each on 2M pages, times scaled by the number of pages; first CLEAR: 1G pages`
     }; fitted: walkLevel, splitEntry, spteChange, remoteNs, one figure each`,
   async run(laboratory, scale) {
     const profile = fittedSkylake(EAGER_SPLIT_FIT);

@@ -5,23 +5,24 @@
 import { skylake2s96 } from '../engines/virtual/profiles/index.ts';
 import { IterMode } from '../mmu/params.ts';
 import { type SparseGuest, type ZapWalk, zapHelloGuest, zapSparseGuest } from '../workloads/hello-guest.ts';
-import type { Figure, Paper, Scale } from './figure.ts';
+import { formatSize, PAGE_BYTES } from '../workloads/size.ts';
+import { type Figure, type Paper, type Scale, scaled } from './figure.ts';
 
 const PAGES_PER_GIB = 2 ** 18;
 
-/** Large guests with a page here and there. */
-const SHAPES: Readonly<Record<Scale, readonly { readonly text: string; readonly guest: SparseGuest }[]>> = {
-  default: [
-    { text: '256G, a page in each 1G', guest: { pages: 256 * PAGES_PER_GIB, pagesApart: PAGES_PER_GIB } },
-    { text: '16G, a page in each 64M', guest: { pages: 16 * PAGES_PER_GIB, pagesApart: PAGES_PER_GIB / 16 } },
-    { text: '512M, a page in each 2M', guest: { pages: PAGES_PER_GIB / 2, pagesApart: 512 } },
-  ],
-  full: [
-    { text: '4T, a page in each 1G', guest: { pages: 4096 * PAGES_PER_GIB, pagesApart: PAGES_PER_GIB } },
-    { text: '1T, a page in each 64M', guest: { pages: 1024 * PAGES_PER_GIB, pagesApart: PAGES_PER_GIB / 16 } },
-    { text: '64G, a page in each 2M', guest: { pages: 64 * PAGES_PER_GIB, pagesApart: 512 } },
-  ],
-};
+/** Large guests with a page here and there: GiB at the default scale and at most, and pages from one to the next. */
+const SHAPES: readonly { readonly gib: readonly [number, number]; readonly apart: string; readonly pagesApart: number }[] = [
+  { gib: [256, 4096], apart: '1G', pagesApart: PAGES_PER_GIB },
+  { gib: [16, 1024], apart: '64M', pagesApart: PAGES_PER_GIB / 16 },
+  { gib: [0.5, 64], apart: '2M', pagesApart: 512 },
+];
+
+function shapesAt(scale: Scale): readonly { readonly text: string; readonly guest: SparseGuest }[] {
+  return SHAPES.map(({ gib: [standard, full], apart, pagesApart }) => {
+    const pages = scaled(scale, standard, full) * PAGES_PER_GIB;
+    return { text: `${formatSize(pages * PAGE_BYTES)}, a page in each ${apart}`, guest: { pages, pagesApart } };
+  });
+}
 
 const sum = (walks: readonly ZapWalk[]): number => walks.reduce((all, walk) => all + walk.steps, 0);
 
@@ -50,7 +51,7 @@ export const fastForward: Paper = {
       { name: 'a step', unit: 'ns', published: 13, simulated: stepNs, kind: 'fitted' },
       { name: 'time saved', unit: 'us', published: 115, simulated: ((plain - skipping) * stepNs) / 1000, kind: 'predicted' },
       row('steps of a walk over present entries only', 'steps', steps(IterMode.onlyPresent)),
-      ...SHAPES[scale].flatMap(({ text, guest }) => {
+      ...shapesAt(scale).flatMap(({ text, guest }) => {
         const [all, passing, present] = [IterMode.plain, IterMode.skip32, IterMode.onlyPresent].map((mode) =>
           sum(zapSparseGuest(guest, mode)),
         );

@@ -34,8 +34,11 @@ export interface Paper {
   run(laboratory: Laboratory, scale: Scale): Promise<Figure[]>;
 }
 
-/** `default`: the per-page rate has settled; `full`: as large as published. */
-export type Scale = 'default' | 'full';
+/** How many times the default's size a guest has, at which rates have about settled. Infinity: as large as published. */
+export type Scale = number;
+
+/** A size of `standard` at the default scale, and never more than `full`. */
+export const scaled = (scale: Scale, standard: number, full: number): number => Math.min(full, standard * scale);
 
 /** Runs simulations. */
 export interface Laboratory {

@@ -19,7 +19,7 @@ export interface FittedPrices {
   readonly remoteNs: number;
 }
 
-export const EAGER_SPLIT_FIT: FittedPrices = { walkLevel: 255.5, splitEntry: 15.8, spteChange: 33.3, remoteNs: 56.4 };
+export const EAGER_SPLIT_FIT: FittedPrices = { walkLevel: 445, splitEntry: 15.8, spteChange: 33.3, remoteNs: 56.4 };
 
 export function fittedSkylake(fit: FittedPrices): MachineProfile {
   const { walkLevel, splitEntry, spteChange, remoteNs } = fit;

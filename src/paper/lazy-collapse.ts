@@ -6,14 +6,16 @@
 import type { KernelBehaviours } from '../mmu/generation.ts';
 import type { SimulationOutcome } from '../simulate/simulation.ts';
 import { VCPU_AREA_DEFAULTS } from '../vm/vcpu-layout.ts';
-import type { Figure, Paper, Scale } from './figure.ts';
+import { type Figure, type Paper, type Scale, scaled } from './figure.ts';
 import { EAGER_SPLIT_FIT, fittedSkylake } from './fitted-profiles.ts';
 import { phaseNs, taskFor } from './tasks.ts';
 
 const VCPUS = 2;
 /** More than the TLB reaches by 4K pages, less than by 2M pages. */
-const SIZES: Readonly<Record<Scale, string>> = { default: '32M', full: '1G' };
 const MIB = 2 ** 20;
+const mibAt = (scale: Scale): number => scaled(scale, 32, 1024);
+/** Milliseconds until the faults that follow logging are over. */
+const settleAt = (scale: Scale): number => scaled(scale, 10, 320);
 const PAGE_BYTES = 4096;
 
 const WAYS: readonly { readonly text: string; readonly recoverHugePages: KernelBehaviours['recoverHugePages'] }[] = [
@@ -27,7 +29,7 @@ export const lazyCollapse: Paper = {
   title: 'Collapsing small pages when logging ends',
   source: 'W. Li, "KVM: mmu: lazy collapse small sptes into large sptes", 2015 (figures in words only)',
   describe: (scale) =>
-    `${VCPUS} vCPUs on skylake-2s-96 write ${SIZES[scale]} each at random during a live migration that is given up; ${VCPU_AREA_DEFAULTS.tlbEntries} TLB entries; settled: once the faults that follow the end of logging are over`,
+    `${VCPUS} vCPUs on skylake-2s-96 write ${mibAt(scale)}M each at random during a live migration that is given up; ${VCPU_AREA_DEFAULTS.tlbEntries} TLB entries; settled: once the faults that follow the end of logging are over`,
   async run(laboratory, scale) {
     const outcomes = await Promise.all(
       WAYS.map(({ recoverHugePages }) =>
@@ -37,13 +39,13 @@ export const lazyCollapse: Paper = {
             profile: fittedSkylake(EAGER_SPLIT_FIT),
             options: {
               vcpus: String(VCPUS),
-              bytesPerVcpu: SIZES[scale],
+              bytesPerVcpu: `${mibAt(scale)}M`,
               backing: 'anonymous_thp',
               pattern: 'uniform',
               dirtyRate: '4G',
               bandwidth: '8G',
               rounds: '2',
-              settle: scale === 'full' ? '300' : '10',
+              settle: String(settleAt(scale)),
             },
             settings: { cpu: 'ept' },
             behaviours: { recoverHugePages },

@@ -8,7 +8,7 @@
  */
 import { KERNELS, type KernelBehaviours, type KernelName } from '../mmu/generation.ts';
 import type { SimulationOutcome, SimulationTask } from '../simulate/simulation.ts';
-import type { Figure, Paper, Scale } from './figure.ts';
+import { type Figure, type Paper, type Scale, scaled } from './figure.ts';
 import { EAGER_SPLIT_FIT, fittedSkylake } from './fitted-profiles.ts';
 import { phaseNs, taskFor } from './tasks.ts';
 
@@ -18,7 +18,8 @@ const TABLE_BYTES = 2 * MIB;
 /** Tables below one entry of a root of four levels. */
 const ROOT_ENTRY_TABLES = 2 ** 18;
 
-const SIZES: Readonly<Record<Scale, number>> = { default: 1024 * MIB, full: 65_536 * MIB };
+/** Of each vCPU: 256G in all at most. */
+const bytesAt = (scale: Scale): number => scaled(scale, 1024 * MIB, 65_536 * MIB);
 
 interface Way {
   readonly text: string;
@@ -65,10 +66,10 @@ export const zapOverhaul: Paper = {
   title: 'Overhaul of zapping in the TDP MMU',
   source: 'S. Christopherson and P. Bonzini, "KVM: x86/mmu: Overhaul TDP MMU zapping and flushing", v4 (figures in words only)',
   describe: (scale) =>
-    `zap-roots, ${VCPUS} vCPUs on skylake-2s-96, ${SIZES[scale] / 1024 / MIB}G each with a 4K page in each 2M, one zap while the vCPUs fault; no numbers published`,
+    `zap-roots, ${VCPUS} vCPUs on skylake-2s-96, ${bytesAt(scale) / 1024 / MIB}G each with a 4K page in each 2M, one zap while the vCPUs fault; no numbers published`,
   async run(laboratory, scale) {
-    const outcomes = await Promise.all(WAYS.map((way) => laboratory.run(zapTask(way, SIZES[scale]))));
-    return outcomes.flatMap((outcome, i) => figuresOf(WAYS[i], outcome, SIZES[scale]));
+    const outcomes = await Promise.all(WAYS.map((way) => laboratory.run(zapTask(way, bytesAt(scale)))));
+    return outcomes.flatMap((outcome, i) => figuresOf(WAYS[i], outcome, bytesAt(scale)));
   },
 };
 

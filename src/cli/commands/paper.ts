@@ -15,9 +15,13 @@ import type { CliCommand, Surroundings } from '../command.ts';
 interface PaperValues {
   readonly all?: boolean;
   readonly full?: boolean;
+  readonly scale?: string;
   readonly fit?: boolean;
   readonly json?: string;
 }
+
+/** As large as any guest is published. */
+const SCALE_MAX = 2048;
 
 const NAMES = PAPERS.map(({ name }) => name);
 
@@ -28,6 +32,7 @@ export const paper: CliCommand = {
       .description('reproduce the figures of published patch series: published, simulated, deviation, fitted or predicted')
       .argument('[name]', NAMES.join(', '))
       .option('--all', 'all of them')
+      .option('--scale <n>', 'guests so many times as large as by default, up to the published size (a power of two)')
       .option('--full', 'guests as large as published (takes hours)')
       .option('--fit', 'find the prices again that are fitted to figures of eager-split, and print each round')
       .option('--json <file>', 'write the figures as JSON')
@@ -52,9 +57,20 @@ function choose(name: string | undefined, { all = false, fit = false }: PaperVal
   return [found];
 }
 
+/** Errors: UsageError. */
+function scaleOf({ full = false, scale }: PaperValues): Scale {
+  if (scale === undefined) return full ? Number.POSITIVE_INFINITY : 1;
+  if (full) throw new UsageError('paper: give --scale or --full, not both');
+  const n = Number(scale);
+  if (!(n >= 1 && n <= SCALE_MAX && Number.isInteger(Math.log2(n)))) {
+    throw new UsageError(`--scale ${scale}: must be a power of two from 1 to ${SCALE_MAX}`);
+  }
+  return n;
+}
+
 async function runPapers(papers: readonly Paper[], values: PaperValues, surroundings: Surroundings): Promise<void> {
   const { print, style, progress, signal } = surroundings;
-  const scale: Scale = values.full === true ? 'full' : 'default';
+  const scale = scaleOf(values);
   const pool = new SimulationPool({ signal });
   let started = 0;
   let done = 0;
@@ -94,6 +110,6 @@ async function runPapers(papers: readonly Paper[], values: PaperValues, surround
   print('');
   print(summaryLine(records.flatMap(({ figures }) => figures)));
   if (values.json !== undefined) {
-    writeFileSync(values.json, `${JSON.stringify({ schema: 'tdpsim-papers', scale, papers: records }, null, 1)}\n`);
+    writeFileSync(values.json, `${JSON.stringify({ schema: 'tdpsim-papers', scale: Number.isFinite(scale) ? scale : 'full', papers: records }, null, 1)}\n`);
   }
 }
