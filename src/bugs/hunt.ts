@@ -17,12 +17,14 @@ export interface HuntOptions {
   readonly policy: Policy;
   /** After so many seconds the hunt is given up. */
   readonly seconds: number;
+  /** Sampling: likewise after a round that brought the executions up to so many. */
+  readonly executions: number;
   readonly seed: number;
   /** Steps after which an execution is given up. */
   readonly depth: number;
 }
 
-export const HUNT_DEFAULTS: HuntOptions = { policy: 'pct', seconds: 20, seed: 1, depth: 5000 };
+export const HUNT_DEFAULTS: HuntOptions = { policy: 'pct', seconds: 20, executions: Infinity, seed: 1, depth: 5000 };
 
 /** What a hunt caught. */
 export interface Catch {
@@ -69,6 +71,7 @@ async function huntBySampling(scenarios: readonly Scenario[], bugs: BugSwitches,
   const runners: (SamplingRunner | undefined)[] = [];
   let executions = 0;
   for (let count = FIRST_ROUND, first = 0; ; first += count, count *= GROWTH) {
+    if (executions >= options.executions) return { policy, caught: null, executions, seconds: now_s() - begin_s };
     for (const [i, scenario] of scenarios.entries()) {
       if (now_s() - begin_s > seconds) return { policy, caught: null, executions, seconds: now_s() - begin_s };
       const runner = (runners[i] ??= new SamplingRunner(new VmProgram(scenario, { bugs }), search));

@@ -51,14 +51,15 @@ export function* mmuInvalidateEnd(kvm: Kvm): Task<void> {
   const seq = kvm.word(KvmWord.invalidateSeq);
   const word = kvm.word(KvmWord.invalidateInProgress);
   const open = kvm.memory.load32(yield read(word));
+  const next = (yield* mmuInvalidateSeq(kvm)) + 1;
   invariant(open > 0, 'invalidate-underflow', 'an invalidation ended that had not begun');
   // The count may drop only once the new sequence number can be seen, or a test without the lock finds neither.
   if (kvm.bugs['retry-check-order-lockless'] === true) {
     kvm.memory.store32(yield write(word), open - 1);
-    kvm.memory.store32(yield write(seq), kvm.memory.load32(yield read(seq)) + 1);
+    kvm.memory.store32(yield write(seq), next);
     return;
   }
-  kvm.memory.store32(yield write(seq), kvm.memory.load32(yield read(seq)) + 1);
+  kvm.memory.store32(yield write(seq), next);
   kvm.memory.store32(yield write(word), open - 1);
 }
 

@@ -26,7 +26,8 @@ export function* kvmMmuZapAllFast(kvm: Kvm): Task<void> {
   yield* mmuWriteLock(kvm, Site.kvm_mmu_zap_all_fast);
   kvm.trace?.operation('kvm_mmu_zap_all_fast');
   const generation = kvm.word(KvmWord.validGen);
-  kvm.memory.store32(yield write(generation), 1 - kvm.memory.load32(yield read(generation)));
+  const toggled = 1 - kvm.memory.load32(yield read(generation));
+  kvm.memory.store32(yield write(generation), toggled);
   kvm.trace?.operation('inval_roots');
   yield* kvmTdpMmuInvalidateAllRoots(kvm);
   // In the same hold of mmu_lock, and waiting for vCPUs in the guest: nobody may run on, or fault into, an invalid root.

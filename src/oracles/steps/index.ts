@@ -3,12 +3,14 @@ import type { StepOracle } from '../step-oracle.ts';
 import { clearSplitsOracle } from './clear-splits.ts';
 import { dirtyHandoverOracle } from './dirty-handover.ts';
 import { fastFaultOracle } from './fast-fault.ts';
+import { faultRetriesOracle } from './fault-retries.ts';
 import { FlushDebts, flushDebtOracle } from './flush-debt.ts';
 import { frozenTimeOracle } from './frozen-time.ts';
 import { ghostLogOracle } from './ghost-log.ts';
 import { guestTranslationOracle } from './guest-translation.ts';
 import { hostInvalidationOracle } from './host-invalidation.ts';
 import { invalidRootsOracle } from './invalid-roots.ts';
+import { invalidationWindowsOracle } from './invalidation-windows.ts';
 import { needlessFlushOracle } from './needless-flush.ts';
 import { needlessRetryOracle } from './needless-retry.ts';
 import { needlessWorkOracle } from './needless-work.ts';
@@ -35,11 +37,13 @@ export function stepOracles(): StepOracle[] {
     dirtyHandoverOracle(),
     ghostLogOracle(),
     hostInvalidationOracle(),
+    invalidationWindowsOracle(),
     zappedRangeOracle(),
     invalidRootsOracle(),
     rootReferencesOracle(),
     fastFaultOracle(),
     clearSplitsOracle(),
+    faultRetriesOracle(),
     walkProgressOracle(),
     walkCostOracle(),
     frozenTimeOracle(),
