@@ -10,7 +10,7 @@ describe('mutants', () => {
     expect(stale.map(({ id }) => id)).toEqual([]);
   });
 
-  it.each(['zap-range-no-flush', 'fault-does-not-mark', 'split-children-off-by-one', 'children-not-frozen'])(
+  it.each(['zap-range-no-flush', 'fault-does-not-mark', 'split-children-off-by-one', 'leaf-over-table-without-flush'])(
     '%s is caught',
     async (id) => {
       const mutant = MUTANTS.find((m) => m.id === id)!;

@@ -16,7 +16,7 @@ const POLICIES = [
 const asked = process.argv.slice(2);
 const unknown = asked.find((id) => !MUTANTS.some((mutant) => mutant.id === id));
 if (unknown !== undefined) {
-  console.error(`no mutant ${unknown}: they are in test/mutation/mutants.ts`);
+  console.error(`no mutant ${unknown}: they are in test/mutation/mutants.json`);
   process.exit(1);
 }
 const mutants = MUTANTS.filter(({ id }) => asked.length === 0 || asked.includes(id));

@@ -1,6 +1,7 @@
 /**
  * Step oracle: faults get on. A fault is tried again because somebody was in its way: an SPTE changed, or is frozen, or an
- * invalidation is under way. One that is tried again and again while nobody changes anything will be tried for ever.
+ * invalidation is under way. One that is tried again and again while nobody changes anything will be tried for ever. This can be
+ * told only of vCPUs that wait for what stood in their way (`awaitRetries`): others fault again at once, as often as they like.
  */
 import { StepKind } from '../../machine/point.ts';
 import { KvmWord } from '../../mmu/kvm.ts';
@@ -53,7 +54,7 @@ export function faultRetriesOracle(): StepOracle {
     },
     pageFaultDone(world, thread, gfn, result) {
       const row = rows[thread.id];
-      if (row === undefined) return;
+      if (row === undefined || thread.cpu?.awaitRetries !== true) return;
       if (result !== RetPf.retry) row.retries = 0;
       else if (row.changes === byOthers(thread.id) && ++row.retries > RETRIES_MAX) {
         const message = `${thread.name} has tried its fault on gfn ${hex(gfn)} ${row.retries} times, and nobody has changed anything`;
