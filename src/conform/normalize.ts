@@ -11,6 +11,7 @@ export const NOISE: ReadonlySet<string> = new Set([
   'vcpu_create',
   'kvm_unmap_hva_range',
   'kvm_age_hva',
+  'kvm_test_age_hva',
   'kvm_set_spte_hva',
   'rcu_free_table',
   'kvmptr',

@@ -14,6 +14,7 @@ import type { SpteRun } from '../script/record/spte-run.ts';
 import type { Script } from '../script/script.ts';
 import { ScriptError } from '../script/script-error.ts';
 import type { PhaseItem } from '../script/steps.ts';
+import { EVENT_NAMES } from './event-names.ts';
 import { type JsonPath, lineOfOffset, lineOfPath } from './json-line.ts';
 
 export interface RecordedPhase {
@@ -184,6 +185,7 @@ class Reader {
 
   #event(json: Record<string, Json>, path: JsonPath, changes: readonly SpteRun[]): PhaseEvent {
     const e = this.#string(json.e, [...path, 'e']);
+    if (!EVENT_NAMES.has(e)) this.#fail([...path, 'e'], `unknown event '${e}'`, [...EVENT_NAMES]);
     if (e === 'spte') {
       const i = this.#number(json.i, [...path, 'i']);
       const run = changes[i];

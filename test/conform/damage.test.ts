@@ -46,6 +46,7 @@ describe('a damaged recording', () => {
       'phases[1].changes[0].gfn is missing, not a whole number',
     ],
     [/"old": "0x8000000000000000"/, '"old": "zero"', '"old": "0x8000000000000000"', '.old is "zero", not an SPTE in hexadecimal'],
+    ['"e": "npf"', '"e": "nqf"', '"e": "npf"', "unknown event 'nqf' (allowed: spte, npf, "],
     ['"i": 1}', '"i": 999}', '"i": 1}', 'there is no change 999 (allowed: 0 to '],
     [
       'Linux 6.12.117',

@@ -1,7 +1,7 @@
 /**
  * `tdpsim conform PATH…`: runs the scripts of recordings and compares, phase by phase, with what the recorded kernel did.
  */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Command } from 'commander';
 import { conformRecording } from '../../conform/conform.ts';
@@ -31,7 +31,7 @@ export const conform: CliCommand = {
 
 function conformPaths(paths: readonly string[], json: boolean, surroundings: Surroundings): void {
   const { print, progress, setExitCode, signal } = surroundings;
-  const files = paths.flatMap(recordingsUnder);
+  const files = unique(paths.flatMap(recordingsUnder));
   if (files.length === 0) throw new UsageError(`no recordings (.json, .json.gz) in ${paths.join(', ')}`);
   const results: FileResult[] = [];
   for (const [i, file] of files.entries()) {
@@ -49,6 +49,15 @@ function conformPaths(paths: readonly string[], json: boolean, surroundings: Sur
   else print(summaryText(summary));
   if (damaged > 0) setExitCode(EXIT_USAGE);
   else if (passed < files.length) setExitCode(EXIT_BROKEN);
+}
+
+/** Files that were named twice, in whatever way, count once. */
+function unique(files: readonly string[]): readonly string[] {
+  const seen = new Set<string>();
+  return files.filter((file) => {
+    const real = realpathSync(file);
+    return !seen.has(real) && seen.add(real);
+  });
 }
 
 function conformFile(file: string): FileResult {
@@ -85,7 +94,7 @@ function resultText(result: FileResult, { style }: Surroundings): readonly strin
   const { file, phases, mismatch } = result;
   if (mismatch === null) return [`${paint(style, 'green', 'ok')}  ${file}  (${phases} phases)`];
   const { phase, words, what, expected, got, before } = mismatch;
-  const width = Math.max(...['expected', expected].map((text) => text.length));
+  const width = Math.max(...['expected', expected, ...before].map((text) => text.length));
   const context = before.map((line) => `    ${line.padEnd(width)}  ${line}`);
   return [
     `${paint(style, 'red', 'MISMATCH')}  ${file}  phase ${phase}: ${words}`,
