@@ -2,7 +2,7 @@
  * The workload `collapse`: dirty logging is toggled under load, so that huge pages are split and come back.
  */
 
-import { DEFAULT_KERNEL, KERNELS } from '../mmu/generation.ts';
+import { DEFAULT_KERNEL, generationFor } from '../mmu/generation.ts';
 import { randomAccessOption, slotsOption, writePercentOption } from './memstress-plan.ts';
 import { memstressWorkload } from './memstress-workload.ts';
 import { flagOf } from './option.ts';
@@ -54,7 +54,9 @@ function collapseLines({ plan, phases, tallies, counter }: WorkloadResult): stri
   const { populate = [], enable = [], harvest = [], disable = [], refault = [] } = phases;
   const huge = (when: string): string => average(tallies[`huge ${when}`] ?? []);
   const faults = (when: string): number => sumOf(tallies[`faults ${when}`] ?? []);
-  const inPlace = KERNELS[plan.vm.kernel ?? DEFAULT_KERNEL].recoverHugePages === 'in-place' && plan.vm.mmu !== 'shadow';
+  const inPlace =
+    generationFor(plan.vm.kernel ?? DEFAULT_KERNEL, plan.vm.behaviours).recoverHugePages === 'in-place' &&
+    plan.vm.mmu !== 'shadow';
   const how = inPlace ? 'replaced in place' : 'zapped';
   return [
     ...populate.map((ns) => `Populate memory time: ${seconds(ns)}s`),
