@@ -169,6 +169,9 @@ export class StepWorld implements GuestObserver {
     for (const listen of this.hear.prepare) listen(this);
   }
 
+  /** Whether the step at hand is an old store that leaves its thread's store buffer: the thread has gone on since. */
+  drained = false;
+
   /** An execution begins: nobody is inside anything, and the arena is in its first state. */
   start(): void {
     if (!this.#prepared) this.prepare();
@@ -192,9 +195,10 @@ export class StepWorld implements GuestObserver {
   }
 
   /** Thread `id` has taken a granted step. */
-  step(id: number, kind: StepKind, a: Address): void {
+  step(id: number, kind: StepKind, a: Address, drained = false): void {
     if (!this.on) return;
     this.clock++;
+    this.drained = drained;
     const thread = this.threads[id];
     if (kind <= StepKind.Count && this.#kinds[a] !== 0) this.#access(thread, kind, a);
     if (this.#waiting > 0) this.#report();

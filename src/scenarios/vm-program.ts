@@ -116,7 +116,7 @@ export class VmProgram implements Program {
     const { task, step } = event;
     const ids = this.#threadIds;
     // Beyond the threads are their store buffers, which write in their stead.
-    this.machine.watch.step(ids[task % ids.length], kindOfStep(step), addressOfStep(step));
+    this.machine.watch.step(ids[task % ids.length], kindOfStep(step), addressOfStep(step), task >= ids.length);
   }
 
   check(): Finding | null {

@@ -51,3 +51,16 @@ describe.each(SMALL)('%s: an optimal search', (name) => {
     expect([...exhaust(name, { preemptions: 1 })].filter((state) => !all.has(state))).toEqual([]);
   });
 });
+
+describe('with store buffers', () => {
+  it.each(['write-against-get-log', 'fault-against-zap-range'])('%s holds', (name) => {
+    const runner = new SamplingRunner(
+      new VmProgram(loadScenario(name)),
+      completeOptions({ policy: 'random', memory: 'tso', executions: 1 }),
+    );
+    runner.load(0, 100);
+    while (runner.run());
+    expect([...runner.tally.failures.values()]).toEqual([]);
+    expect(runner.tally.executions).toBe(100);
+  });
+});

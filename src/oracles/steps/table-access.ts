@@ -26,6 +26,8 @@ export function tableAccessOracle(): StepOracle {
         const whose = world.threads[owner].name;
         world.fail(this, 'use-after-free', where, `${thread.name} accesses page-table page ${page}, which ${whose} has in hand`);
       }
+      // What protected a store when it was issued need not be there any more when others see it.
+      if (world.drained) return;
       if (thread.inRcu || thread.held[LockNumber.mmuLock] === Held.write || world.vcpuInGuest(thread.vcpu)) return;
       const where = { thread: thread.id, page, word: sptep };
       const what = `page-table page ${page} (gfn ${hex(world.tables[page].gfn)})`;
