@@ -198,7 +198,7 @@ function listen(watch: ThreadReports, story: ThreadStory): void {
   });
   tap('pageFreed', (page: number) => {
     machines.freed(page);
-    story.tell('rcu', `table ${page} is freed`);
+    story.tell('walk', `table ${page} is freed`);
   });
   tap('yielded', () => story.tell('walk', 'yields mmu_lock'));
   tap('markPageDirty', (slot: number, gfn: number) => story.tell('guest', `gfn ${hex(gfn)} marked in the log of slot ${slot}`));
