@@ -30,10 +30,13 @@ export function verdictOf(outcome: RunOutcome): Verdict {
   if (!result.complete) {
     return { kind: result.exitCode === ExitCode.stalled ? 'FAIL' : 'INCOMPLETE', text: result.reason, exitCode: result.exitCode };
   }
-  const oracles = examinations.at(-1)?.reports.length ?? 0;
+  const early = outcome.timeOver ? '; ended by --duration' : '';
+  if (examinations.length === 0) {
+    return { kind: 'PASS', text: `the run came to its end; no oracle looked at it${early}`, exitCode: ExitCode.held };
+  }
+  const oracles = examinations[examinations.length - 1].reports.length;
   const checkpoints = examinations.length - 1;
   const where = checkpoints > 0 ? `at ${checkpoints} checkpoint${checkpoints === 1 ? '' : 's'} and at the end` : 'at the end';
-  const early = outcome.timeOver ? '; ended by --duration' : '';
   return { kind: 'PASS', text: `${oracles} oracles found nothing wrong ${where}${early}`, exitCode: ExitCode.held };
 }
 
