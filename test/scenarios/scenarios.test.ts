@@ -76,7 +76,7 @@ describe('the VM of a scenario', () => {
   });
 
   it('runs what stands behind the race at the end of every execution, and tells where it fails', async () => {
-    const text = `${SMALL}phase end\nexpect mapped gfn=17 level=1\nexpect mapped gfn=16\n`;
+    const text = `${SMALL}phase end\nexpect unmapped gfn=16\nexpect mapped gfn=16\n`;
     const report = await explore(new VmProgram(parseScenario(text, 'small', 'small.kt')), { policy: 'random', executions: 20 });
     expect(report.findings[0].rule).toBe('expectation');
     expect(report.findings[0].message).toMatch(/line 13: gfn 0x10 is not mapped/);

@@ -29,15 +29,25 @@ export interface Debt {
   readonly sptep: number;
 }
 
+interface FlushUnderWay {
+  readonly first: number;
+  readonly end: number;
+  /** What was open in its range when it began. */
+  readonly pays: Debt[];
+}
+
+const covers = ({ first, end }: { readonly first: number; readonly end: number }, debt: Debt): boolean =>
+  debt.gfn >= first && debt.end <= end;
+
 /** The flushes that are owed; shared with the oracle of guest translations. */
 export class FlushDebts {
   open: Debt[] = [];
-  /** What each thread's flush under way will pay: all that was open when it began. */
-  readonly covered = new Map<number, readonly Debt[]>();
+  /** Each thread's flush under way: its range, and what it will pay. */
+  readonly under = new Map<number, FlushUnderWay>();
 
   reset(): void {
     this.open = [];
-    this.covered.clear();
+    this.under.clear();
   }
 
   /** Whether a flush of `gfn` below `root` is owed. */
@@ -79,19 +89,19 @@ export function flushDebtOracle(debts: FlushDebts = new FlushDebts()): StepOracl
       const kind = debtOf(world, step);
       if (kind === null) return;
       const { thread, gfn, level, sptep, table } = step;
-      debts.open.push({ kind, thread: thread.id, root: table.root, gfn, end: gfn + world.kvm.geometry.span(level), sptep });
+      const debt = { kind, thread: thread.id, root: table.root, gfn, end: gfn + world.kvm.geometry.span(level), sptep };
+      debts.open.push(debt);
+      // Issued before the flush began, and out of the store buffer before its first request, which is an atomic exchange.
+      const flush = world.drained ? debts.under.get(thread.id) : undefined;
+      if (flush !== undefined && covers(flush, debt)) flush.pays.push(debt);
     },
     flushBegun(_world, thread, first, end) {
-      if (debts.open.length === 0) return;
-      debts.covered.set(
-        thread.id,
-        debts.open.filter((debt) => debt.gfn >= first && debt.end <= end),
-      );
+      debts.under.set(thread.id, { first, end, pays: debts.open.filter((debt) => covers({ first, end }, debt)) });
     },
     flushDone(_world, thread) {
-      const paid = debts.covered.get(thread.id);
-      if (paid !== undefined && paid.length > 0) debts.open = debts.open.filter((debt) => !paid.includes(debt));
-      debts.covered.delete(thread.id);
+      const flush = debts.under.get(thread.id);
+      if (flush !== undefined && flush.pays.length > 0) debts.open = debts.open.filter((debt) => !flush.pays.includes(debt));
+      debts.under.delete(thread.id);
     },
     rcuLeft(world, thread) {
       if (debts.open.length > 0) check(world, thread, BY_RCU_END, 'leaves its RCU section');

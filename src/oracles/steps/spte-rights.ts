@@ -58,13 +58,15 @@ function checkLocked(world: StepWorld, oracle: StepOracle, step: SpteStep, freez
   const { spte: format } = world.kvm;
   const held = thread.held[LockNumber.mmuLock];
   const frozen = format.isFrozen(old);
-  if (held === Held.no) refuse(world, oracle, step, 'spte-without-lock', 'without mmu_lock');
+  // A store that leaves its buffer late: what was held when it was issued cannot be told any more.
+  const late = world.drained;
+  if (held === Held.no && !late) refuse(world, oracle, step, 'spte-without-lock', 'without mmu_lock');
   if (frozen && freezers.get(sptep) !== thread.id) {
     const frozenBy = freezers.get(sptep);
     const who = frozenBy === undefined ? 'an unknown thread' : world.threads[frozenBy].name;
     refuse(world, oracle, step, 'frozen-by-another', `which ${who} froze`);
   }
-  if (kind !== StepKind.Write) return;
+  if (kind !== StepKind.Write || late) return;
   if (held === Held.read && !frozen) {
     refuse(world, oracle, step, 'plain-store-shared', 'by a plain store, with mmu_lock held for read');
   }
