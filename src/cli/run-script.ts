@@ -25,7 +25,7 @@ export type EngineName = (typeof ENGINES)[number];
 export const SCHEDULES = ['random', 'round-robin'] as const;
 export type ScheduleName = (typeof SCHEDULES)[number];
 
-export interface ScriptRequest extends Pick<RunOptions, 'kernel' | 'flushOnEntry' | 'seed'> {
+export interface ScriptRequest extends Pick<RunOptions, 'kernel' | 'iter' | 'flushOnEntry' | 'seed'> {
   readonly engine: EngineName;
   readonly schedule: ScheduleName;
   /** How likely a delay is before each shared access of a worker thread. */
@@ -59,9 +59,9 @@ export async function runScriptFile(script: Script, request: ScriptRequest): Pro
 }
 
 function runScheduled(script: Script, request: ScriptRequest): ScriptOutcome {
-  const { kernel, flushOnEntry, seed, schedule } = request;
+  const { kernel, iter, flushOnEntry, seed, schedule } = request;
   const pick = () => (schedule === 'round-robin' ? roundRobin() : seededPick(seed));
-  const runner = new ScriptRunner(script, { ...RUN_DEFAULTS, kernel, flushOnEntry, scheduleFor: () => ({ pick: pick() }) });
+  const runner = new ScriptRunner(script, { ...RUN_DEFAULTS, kernel, iter, flushOnEntry, scheduleFor: () => ({ pick: pick() }) });
   const { vm } = runner.machine.thread(IOCTL_THREAD);
   const phases: PhaseRecord[] = [];
   const outcome = (verdict: ScriptVerdict): ScriptOutcome => ({ kvm: vm.kvm, phases, verdict });

@@ -12,6 +12,10 @@ import { type Address, own } from '../machine/point.ts';
 export const IterMode = { plain: 0, skip32: 1, onlyPresent: 2 } as const;
 export type IterMode = (typeof IterMode)[keyof typeof IterMode];
 
+/** The ways to walk, by the names that users give them. */
+export const ITER_MODES = { plain: IterMode.plain, skip32: IterMode.skip32, 'only-present': IterMode.onlyPresent } as const;
+export type IterName = keyof typeof ITER_MODES;
+
 /** Every parameter: its word, its default, and what it means. */
 export const PARAMS = {
   eagerPageSplit: { word: 0, default: 1, help: 'split huge pages when dirty logging begins (kvm.eager_page_split)' },

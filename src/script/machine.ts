@@ -6,8 +6,7 @@ import { COUNTER_SLOTS } from '../machine/counters.ts';
 import { PlainMemory } from '../machine/plain-memory.ts';
 import { KERNELS, type KernelName } from '../mmu/generation.ts';
 import type { Level } from '../mmu/level.ts';
-import type { ParamName } from '../mmu/params.ts';
-import { IterMode } from '../mmu/params.ts';
+import { ITER_MODES, type IterName, type ParamName } from '../mmu/params.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import { createVm, openVm, type Vm } from '../vm/vm.ts';
 import { type MemoryRegionConfig, type VmConfig, vmConfig } from '../vm/vm-config.ts';
@@ -27,6 +26,8 @@ import type { Values } from './vocabulary.ts';
 export interface MachineOptions {
   /** The kernel where the script names none. */
   readonly kernel: KernelName;
+  /** How walks pass empty entries, instead of what the script says. */
+  readonly iter?: IterName | undefined;
   /** Whether each guest entry finds an empty TLB, as on the recorded host. */
   readonly flushOnEntry: boolean;
   /** Whether the scheduler wants the processor of that thread back. */
@@ -39,11 +40,6 @@ export interface MachineOptions {
 const CODE_REGION: MemoryRegionConfig = { name: CODE_MEMORY, type: '4k', pages: 1, populate: true };
 /** The slot that holds the guest's code. */
 export const CODE_SLOT: Values<'slot'> = { id: 0, gfn: 0, npages: 1, mem: CODE_MEMORY, off: 0, flags: 0, as: 0 };
-const ITER_MODES: Readonly<Record<string, number>> = {
-  plain: IterMode.plain,
-  skip32: IterMode.skip32,
-  'only-present': IterMode.onlyPresent,
-};
 /** KVM_X86_QUIRK_SLOT_ZAP_ALL, a bit of `disable_quirks`. */
 const QUIRK_SLOT_ZAP_ALL = 1 << 7;
 /** sizeof(struct kvm_dirty_gfn). */
@@ -182,7 +178,7 @@ export function configOf(script: Script, vm: Values<'vm'>, threads: number, opti
     manualProtect: vm.manual,
     dirtyRingSize: vm.dirty_ring / DIRTY_GFN_BYTES,
     slotZapAll: (vm.disable_quirks & QUIRK_SLOT_ZAP_ALL) !== 0 ? 0 : 1,
-    iterMode: ITER_MODES[vm.iter],
+    iterMode: ITER_MODES[options.iter ?? vm.iter],
     needbreak: options.needbreak ? 1 : 0,
   };
   let began = false;

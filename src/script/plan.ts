@@ -4,6 +4,7 @@
  */
 import type { EnginePlan, EngineThread } from '../engines/plan.ts';
 import { KERNELS, type KernelName } from '../mmu/generation.ts';
+import type { IterName } from '../mmu/params.ts';
 import { CONTROL_WORDS } from '../workloads/programs/control.ts';
 import { type ScriptInput, scriptControlWords } from '../workloads/programs/script-thread.ts';
 import { HOST_PROFILES } from './host-profile.ts';
@@ -14,6 +15,8 @@ import { IOCTL_THREAD, type Script, SHELL_THREAD } from './script.ts';
 export interface ScriptPlanOptions {
   /** The kernel where the script names none. */
   readonly kernel: KernelName;
+  /** How walks pass empty entries, instead of what the script says. */
+  readonly iter?: IterName | undefined;
   readonly flushOnEntry: boolean;
   readonly seed: number;
   /** Whether threads are asked for their processor by the script's `resched` alone, so that nothing depends on the time. */
@@ -30,10 +33,10 @@ const ZAP_WORKER: EngineThread = { role: 'zap', name: 'zap worker', program: 'sc
 
 /** Errors: ScriptError for a VM that cannot be made. */
 export function scriptPlan(script: Script, options: ScriptPlanOptions): ScriptPlan {
-  const { kernel, flushOnEntry, seed, reschedByScript = false } = options;
+  const { kernel, iter, flushOnEntry, seed, reschedByScript = false } = options;
   const vm = vmOf(script);
   const program = scriptProgram(script);
-  const config = configOf(script, vm, program.threads.length, { kernel, flushOnEntry, needbreak: true });
+  const config = configOf(script, vm, program.threads.length, { kernel, iter, flushOnEntry, needbreak: true });
   const zapWorker = KERNELS[config.kernel].rootZapBy === 'worker';
   const input: ScriptInput = {
     program,

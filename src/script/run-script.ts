@@ -9,6 +9,7 @@ import type { Task } from '../machine/point.ts';
 import { type Pick, runToEnd, runTogether, seededPick, type TogetherOptions } from '../machine/run.ts';
 import type { KernelName } from '../mmu/generation.ts';
 import { DEFAULT_KERNEL } from '../mmu/generation.ts';
+import type { IterName } from '../mmu/params.ts';
 import { destroyVm } from '../vm/ioctl.ts';
 import { vcpuDestroy } from '../vm/vcpu-run.ts';
 import { runOperation } from '../workloads/programs/script-operations.ts';
@@ -34,6 +35,8 @@ import type { Operation } from './vocabulary.ts';
 export interface RunOptions {
   /** The kernel where the script names none. */
   readonly kernel: KernelName;
+  /** How walks pass empty entries, instead of what the script says. */
+  readonly iter?: IterName | undefined;
   /** Whether each guest entry finds an empty TLB, as on the recorded host. */
   readonly flushOnEntry: boolean;
   /** Decides whose step is next where threads run side by side. */

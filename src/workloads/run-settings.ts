@@ -3,7 +3,7 @@
  * is disturbed and ended.
  */
 import { KERNELS, type KernelName } from '../mmu/generation.ts';
-import { PARAMS, type ParamName } from '../mmu/params.ts';
+import { ITER_MODES, type IterName, PARAMS, type ParamName } from '../mmu/params.ts';
 import type { CpuName } from '../mmu/spte-format.ts';
 import type { VmConfig } from '../vm/vm-config.ts';
 import { numberOf, type OptionTable, parseOptions, textOf } from './option.ts';
@@ -46,6 +46,14 @@ export const RUN_OPTIONS: OptionTable = [
     help: 'whose behaviour is modelled',
   },
   { key: 'cpu', long: 'cpu', kind: 'choice', default: 'npt', choices: ['npt', 'ept'], help: 'AMD NPT or Intel EPT' },
+  {
+    key: 'iter',
+    long: 'iter',
+    kind: 'choice',
+    default: 'plain',
+    choices: Object.keys(ITER_MODES),
+    help: 'how walks pass empty entries: one by one, by up to 32 in zaps of roots, or not at all',
+  },
   { key: 'seed', long: 'seed', kind: 'number', default: 1, min: 0, max: 2 ** 31 - 1, help: 'seed of everything that is drawn' },
   {
     key: 'perturb',
@@ -80,6 +88,8 @@ export function runSettings(given: Readonly<Record<string, string | boolean | un
   let adBits = true;
   // The defaults of the kernel where they depend on the processor (kvm_intel: enable_pml).
   const params: Partial<Record<ParamName, number>> = cpu === 'ept' ? { pml: 1 } : {};
+  const iter = textOf(options, 'iter') as IterName;
+  if (iter !== 'plain') params.iterMode = ITER_MODES[iter];
   for (const text of sets) {
     const { name, value } = parseSetting(text);
     if (name === 'adBits') adBits = value !== 0;

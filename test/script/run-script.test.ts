@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { PageState } from '../../src/machine/page-allocator.ts';
 import type { KernelName } from '../../src/mmu/generation.ts';
+import { IterMode } from '../../src/mmu/params.ts';
 import { parseScript } from '../../src/script/parse.ts';
 import { isSpteEvent } from '../../src/script/record/event.ts';
 import { changeKinds } from '../../src/script/record/kinds.ts';
@@ -138,6 +139,13 @@ describe('the interpreter', () => {
     ['expect result is=MMIO', /the last result is 'ok', not 'MMIO'$/],
   ])('fails where %s does not hold', (line, message) => {
     expect(() => run([...HUGE, 'phase map', 'touch vcpu=0 gfn=0x10000 op=w', '#', line])).toThrow(message);
+  });
+
+  it('walks as the run asks for, and else as the script says', () => {
+    const [vm, ...rest] = HUGE;
+    const lines = [`${vm} iter=skip32`, ...rest];
+    const mode = (options: Partial<RunOptions>) => run(lines, options).machine.thread(IOCTL_THREAD).vm.kvm.params.iterMode;
+    expect([mode({}), mode({ iter: 'only-present' })]).toEqual([IterMode.skip32, IterMode.onlyPresent]);
   });
 
   it('goes on where expectations hold', () => {

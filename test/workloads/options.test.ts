@@ -118,6 +118,7 @@ describe('common options', () => {
     expect(runSettings({ cpu: 'ept' }, []).params.pml).toBe(1);
     expect(runSettings({ cpu: 'ept' }, ['pml=N']).params.pml).toBe(0);
     expect(runSettings({}, []).params.pml).toBeUndefined();
+    expect(runSettings({ iter: 'skip32' }, []).params.iterMode).toBe(1);
     expect(() => runSettings({}, ['pml=1'])).toThrow(/only --cpu ept/);
   });
 

@@ -110,6 +110,9 @@ async function runPapers(papers: readonly Paper[], values: PaperValues, surround
   print('');
   print(summaryLine(records.flatMap(({ figures }) => figures)));
   if (values.json !== undefined) {
-    writeFileSync(values.json, `${JSON.stringify({ schema: 'tdpsim-papers', scale: Number.isFinite(scale) ? scale : 'full', papers: records }, null, 1)}\n`);
+    writeFileSync(
+      values.json,
+      `${JSON.stringify({ schema: 'tdpsim-papers', scale: Number.isFinite(scale) ? scale : 'full', papers: records }, null, 1)}\n`,
+    );
   }
 }

@@ -3,6 +3,7 @@
  */
 import { type Command, Option } from 'commander';
 import { DEFAULT_KERNEL, KERNELS, type KernelName } from '../../mmu/generation.ts';
+import { ITER_MODES, type IterName } from '../../mmu/params.ts';
 import { heading, paint } from '../../report/style.ts';
 import { phaseText } from '../../script/print/phase-text.ts';
 import { recordingJson } from '../../script/print/recording-json.ts';
@@ -18,6 +19,7 @@ interface Flags {
   readonly json?: true;
   readonly trace?: true;
   readonly kernel: KernelName;
+  readonly iter?: IterName;
   readonly engine: EngineName;
   readonly schedule: ScheduleName;
   readonly seed: string;
@@ -39,6 +41,9 @@ export const script: CliCommand = {
           .default(DEFAULT_KERNEL),
       )
       .addOption(
+        new Option('--iter <name>', 'how walks pass empty entries, whatever the scenario says').choices(Object.keys(ITER_MODES)),
+      )
+      .addOption(
         new Option('--engine <name>', 'what runs it: one thread by a schedule, worker threads, or the virtual clock')
           .choices(ENGINES)
           .default('schedule'),
@@ -56,7 +61,7 @@ export const script: CliCommand = {
 };
 
 async function runFile(file: string, flags: Flags, surroundings: Surroundings): Promise<void> {
-  const { kernel, engine, schedule } = flags;
+  const { kernel, iter, engine, schedule } = flags;
   const seed = Number(flags.seed);
   if (!/^\d+$/.test(flags.seed) || !Number.isSafeInteger(seed))
     throw new UsageError(`--seed: '${flags.seed}' is no whole number`);
@@ -69,7 +74,7 @@ async function runFile(file: string, flags: Flags, surroundings: Surroundings): 
   const source = readScript(file);
   const { signal } = surroundings;
   const flushOnEntry = flags.flushOnEntry === true;
-  const outcome = await runScriptFile(source, { kernel, engine, schedule, seed, perturb, flushOnEntry, signal });
+  const outcome = await runScriptFile(source, { kernel, iter, engine, schedule, seed, perturb, flushOnEntry, signal });
   surroundings.setExitCode(outcome.verdict.exitCode);
   printOutcome(source, outcome, flags, surroundings);
 }

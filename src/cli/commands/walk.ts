@@ -3,25 +3,18 @@
  * proposed for it.
  */
 import { type Command, Option } from 'commander';
-import { IterMode } from '../../mmu/params.ts';
+import { ITER_MODES, type IterName } from '../../mmu/params.ts';
 import { count } from '../../report/quantity.ts';
 import { heading } from '../../report/style.ts';
 import { table } from '../../report/table.ts';
 import { type ZapWalk, zapHelloGuest } from '../../workloads/hello-guest.ts';
 import type { CliCommand, Surroundings } from '../command.ts';
 
-/** The modes, by the names that `--iter` takes. */
-const MODES: Readonly<Record<string, IterMode>> = {
-  plain: IterMode.plain,
-  skip32: IterMode.skip32,
-  'only-present': IterMode.onlyPresent,
-};
-
 /** Entries of a table. */
 const ENTRIES = 512;
 
 interface ModeWalks {
-  readonly iter: string;
+  readonly iter: IterName;
   readonly walks: readonly ZapWalk[];
   readonly steps: number;
 }
@@ -31,10 +24,10 @@ export const walk: CliCommand = {
     program
       .command('walk')
       .description('steps of the walks that zap the roots of a tiny guest, by address space and level, for each way to walk')
-      .addOption(new Option('--iter <name>', 'this way only').choices(Object.keys(MODES)))
+      .addOption(new Option('--iter <name>', 'this way only').choices(Object.keys(ITER_MODES) as IterName[]))
       .option('--json', 'as JSON')
-      .action((flags: { iter?: string; json?: true }) => {
-        const names = flags.iter === undefined ? Object.keys(MODES) : [flags.iter];
+      .action((flags: { iter?: IterName; json?: true }) => {
+        const names = flags.iter === undefined ? (Object.keys(ITER_MODES) as IterName[]) : [flags.iter];
         const modes = names.map(measure);
         if (flags.json === true) {
           surroundings.print(JSON.stringify({ schema: 'tdpsim-walk', schemaVersion: 1, modes }, null, 1));
@@ -45,8 +38,8 @@ export const walk: CliCommand = {
   },
 };
 
-function measure(iter: string): ModeWalks {
-  const walks = zapHelloGuest(MODES[iter]);
+function measure(iter: IterName): ModeWalks {
+  const walks = zapHelloGuest(ITER_MODES[iter]);
   return { iter, walks, steps: walks.reduce((sum, { steps }) => sum + steps, 0) };
 }
 
