@@ -15,6 +15,7 @@ class Counter {
 }
 function* tail(n) { return n <= 0 ? yield point(1) : yield* tail(n - 1); }
 function* nothing() { return 5; }
+function* list(n) { return [1, 2, yield point(n)]; }
 function* loops(n) {
   let sum = 0;
   for (let i = yield point(0); i < n; i += yield point(1)) {
@@ -26,6 +27,11 @@ function* loops(n) {
     }
     while ((yield point(sum)) % 4 !== 0) { sum++; if (sum % 7 === 0) break; }
     do sum += yield point(3); while ((yield point(sum)) % 5 !== 0 && sum < 500);
+  }
+  for (const k of yield* list(n)) {
+    const twice = 2 * k;
+    if (twice === 4) continue;
+    sum += twice;
   }
   for (const { a, b = 4 } of [{ a: 1 }, { a: 2, b: 3 }]) sum += a * b * (yield point(b));
   return sum;
@@ -102,7 +108,7 @@ function asBuilt(seed: number, suspends: () => boolean): unknown {
     log.push(n);
     return suspends() ? -1 - n : answer(n);
   };
-  const program = new Function('point', '$suspended', '$park', '$unwind', `${built}\nreturn program;`);
+  const program = new Function('point', '$suspended', '$park', '$unwind', `'use strict';\n${built}\nreturn program;`);
   const main = program(point, runtime.suspended, runtime.park, runtime.unwind)();
   const runner = runtime.runnerOf(() => main(seed));
   let step = runner.resume(0 as Granted);

@@ -116,8 +116,12 @@ export class Emitter extends ExpressionEmitter {
   /** @param {Node} node */
   block(node) {
     const lines = new Lines(this.resumed);
-    if (node.type === 'BlockStatement') for (const statement of node.body) this.statement(statement, lines);
-    else this.statement(node, lines);
+    // A block without a suspension keeps its own variables: it is written as it is.
+    if (node.type === 'BlockStatement' && this.facts.suspends(node)) {
+      for (const statement of node.body) this.statement(statement, lines);
+    } else {
+      this.statement(node, lines);
+    }
     return lines.toString();
   }
 
