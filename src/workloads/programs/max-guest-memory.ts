@@ -21,8 +21,8 @@ import { setRegion } from './vmm.ts';
 /** Accesses between two looks at whether the run is stopped. */
 const LOOK_EVERY = 64;
 
-/** Times that KVM_RUN is tried again while page-table pages are short, and the pause before each. */
-const NO_MEMORY_RETRIES = 5000;
+/** Times that KVM_RUN is tried again while page-table pages are short, and the pause before each: zapping millions takes its time. */
+const NO_MEMORY_RETRIES = 120_000;
 const NO_MEMORY_PAUSE_NS = 1e6;
 
 /** What vCPUs do in a round, by its number less 1. */
